@@ -1,0 +1,58 @@
+# The commands of this project; `just --list` shows them.
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+python := ".venv/bin/python"
+uv := ".venv/bin/uv"
+
+# show what there is
+default:
+    @just --list
+
+# install everything, by hash, into .venv
+setup:
+    @test -x {{python}} || python3.12 -m venv .venv
+    @test -x {{uv}} || .venv/bin/pip install --quiet uv
+    @{{uv}} pip install --quiet --python {{python}} --no-deps --require-hashes -r requirements.lock
+    @{{uv}} pip install --quiet --python {{python}} --no-deps --no-build-isolation --editable .
+
+# run the whole gateway on this machine: Postgres, Valkey and, without Ollama, a small demo model
+quickstart *arguments: setup
+    @.venv/bin/neuronetz-gateway quickstart {{arguments}}
+
+# serve with the settings of .env, one worker
+dev: setup
+    .venv/bin/neuronetz-gateway serve
+
+# all tests with coverage
+test *arguments: setup
+    .venv/bin/pytest --cov --cov-report=term {{arguments}}
+
+# everything that must hold before a change lands
+check: lint typecheck security test
+
+# style
+lint: setup
+    .venv/bin/ruff check .
+    .venv/bin/ruff format --check .
+
+# types
+typecheck: setup
+    .venv/bin/mypy
+
+# known weaknesses in our code and in what we install
+security: setup
+    .venv/bin/bandit --quiet --recursive --configfile pyproject.toml src
+    .venv/bin/pip-audit --requirement requirements.lock --disable-pip --progress-spinner off || echo "pip-audit: found something, or its advisory service cannot be reached from here; see above"
+
+# bring the database of .env to this version
+migrate: setup
+    .venv/bin/neuronetz-gateway migrate
+
+# measure: gateway beside nginx and direct
+bench *arguments: setup
+    {{python}} -m bench.run {{arguments}}
+
+# resolve and lock all packages again
+lock:
+    {{uv}} lock --upgrade
+    {{uv}} export --quiet --no-header --format requirements.txt --no-emit-project --all-extras --all-groups > requirements.lock

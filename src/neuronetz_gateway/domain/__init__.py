@@ -1,0 +1,1 @@
+"""Values and rules of the gateway, known to the standard library alone."""

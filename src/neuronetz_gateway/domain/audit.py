@@ -1,0 +1,61 @@
+"""What is written down about each request."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from neuronetz_gateway.domain.usage import Charge
+
+USER_AGENT_CHARACTERS = 200
+
+
+class Outcome(StrEnum):
+    """How a request ended; set once by whoever ended it, read by ledger, audit, log and metrics."""
+
+    COMPLETED = "completed"
+    CALLER_LEFT = "caller_left"
+    UPSTREAM_REFUSED = "upstream_refused"  # an error status before anything was generated
+    UPSTREAM_BROKEN = "upstream_broken"  # the answer ended without its terminator
+    UPSTREAM_TIMED_OUT = "upstream_timed_out"
+    NOT_FORWARDED = "not_forwarded"  # reserved, but no byte went up
+    CUT = "cut"  # ended by the gateway: over its reservation, lease lost, time over
+    REFUSED = "refused"
+    FAILED = "failed"  # a defect of the gateway itself
+    ABANDONED = "abandoned"  # its process died; charged in full by recovery
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """How a reservation ends: one audit row, one charge, exactly once (DESIGN §5)."""
+
+    reservation_id: UUID
+    outcome: Outcome
+    status: int
+    charge: Charge
+    first_byte_seconds: float | None = None
+    duration_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalEvent:
+    """A request of a known principal that was refused before anything was reserved."""
+
+    id: UUID
+    tenant_id: UUID
+    api_key_id: UUID
+    endpoint: str
+    model: str
+    request_id: str
+    address: str
+    user_agent: str
+    status: int
+    reason: str
+    refused_at: datetime
+
+
+def printable(text: str, limit: int) -> str:
+    """A caller's text made safe to log: control characters escaped, length bounded."""
+    if text.isascii() and text.isprintable():
+        return text[:limit]
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text[:limit])[:limit]

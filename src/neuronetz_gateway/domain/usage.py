@@ -1,0 +1,49 @@
+"""What a request consumed."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class MeterReading:
+    """What a meter saw pass: the usage that the upstream reported and what was counted on the way.
+
+    counted_output counts content records, each at least one token; framing records do not count (OLLAMA §3.3).
+    terminated says that the protocol's own terminator was seen, without which no usage is believed whole.
+    """
+
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    counted_output: int = 0
+    terminated: bool = False
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What a request is charged, in tokens; estimated where the upstream's own figures were missing."""
+
+    prompt_tokens: int
+    output_tokens: int
+    estimated: bool
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.output_tokens
+
+
+NOTHING = Charge(0, 0, estimated=False)
+
+
+def charge_of(reading: MeterReading, prompt_bound_tokens: int, *, has_output: bool = True) -> Charge:
+    """The charge of a request that went up (DESIGN §5): the greater of reported and counted.
+
+    Usage missing or zero, or no terminator: the prompt bound and what was counted, flagged as estimated.
+    An embedding has no output (has_output False): its prompt tokens alone must have been reported.
+    """
+    reported = reading.prompt_tokens is not None and reading.prompt_tokens > 0
+    if has_output:
+        reported = reported and reading.output_tokens is not None and reading.output_tokens > 0
+    if reported and reading.terminated and reading.prompt_tokens is not None:
+        return Charge(reading.prompt_tokens, max(reading.output_tokens or 0, reading.counted_output), estimated=False)
+    prompt = max(reading.prompt_tokens or 0, prompt_bound_tokens)
+    return Charge(prompt, max(reading.output_tokens or 0, reading.counted_output), estimated=True)

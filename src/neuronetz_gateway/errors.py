@@ -1,0 +1,146 @@
+"""Every way in which the gateway says no.
+
+GatewayError
+├── InvalidRequestError          400  the request itself is wrong; names the field
+│   ├── RequestTooLargeError     413
+│   ├── UnsupportedMediaTypeError 415
+│   └── RequestTimeoutError      408
+├── UnauthenticatedError         401  one answer for every bad key
+├── ForbiddenError               403
+│   ├── TenantSuspendedError
+│   ├── ModelForbiddenError
+│   └── EndpointBlockedError
+├── NotFoundError                404
+│   └── EndpointNotFoundError
+├── ConflictError                409  the command line's: it exists already
+├── RateLimitedError             429  names the limit that fired
+├── BudgetExceededError          429  insufficient_quota, not to be retried
+├── UnavailableError             503  a store or the model server is away
+│   ├── OverloadedError
+│   ├── StalePrincipalError
+│   └── UpstreamUnreachableError
+├── UpstreamBrokenError          502
+└── UpstreamTimedOutError        504
+"""
+
+
+class GatewayError(Exception):
+    """A refusal that the caller may see; the cause goes to the log, never to the caller.
+
+    retry_after_seconds is when to come back; may_retry says what an SDK should do, None leaves it to the status.
+    """
+
+    status = 500
+    code = "internal_error"
+    may_retry: bool | None = None
+
+    def __init__(self, message: str, *, field: str | None = None, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        self.retry_after_seconds = retry_after_seconds
+
+
+class InvalidRequestError(GatewayError):
+    status, code = 400, "invalid_request"
+
+
+class RequestTooLargeError(InvalidRequestError):
+    status, code = 413, "request_too_large"
+
+
+class UnsupportedMediaTypeError(InvalidRequestError):
+    status, code = 415, "unsupported_media_type"
+
+
+class RequestTimeoutError(InvalidRequestError):
+    status, code = 408, "request_timeout"
+
+
+class UnauthenticatedError(GatewayError):
+    """Missing, malformed, unknown, wrong, revoked, expired: one answer for all, so that none tells another."""
+
+    status, code = 401, "invalid_api_key"
+
+    def __init__(self) -> None:
+        super().__init__("Invalid API key. Send a valid key as 'Authorization: Bearer nz_...'.")
+
+
+class ForbiddenError(GatewayError):
+    status, code = 403, "forbidden"
+
+
+class TenantSuspendedError(ForbiddenError):
+    code = "tenant_suspended"
+
+
+class ModelForbiddenError(ForbiddenError):
+    code = "model_not_allowed"
+
+
+class EndpointBlockedError(ForbiddenError):
+    code = "endpoint_blocked"
+
+
+class NotFoundError(GatewayError):
+    status, code = 404, "not_found"
+
+
+class EndpointNotFoundError(NotFoundError):
+    code = "unknown_endpoint"
+
+
+class ConflictError(GatewayError):
+    status, code = 409, "conflict"
+
+
+class RateLimitedError(GatewayError):
+    """A limit fired; `limit` names it as scope and axis, for example key.rpm."""
+
+    status, code = 429, "rate_limit_exceeded"
+
+    def __init__(self, message: str, *, limit: str, retry_after_seconds: float) -> None:
+        super().__init__(message, retry_after_seconds=retry_after_seconds)
+        self.limit = limit
+
+
+class BudgetExceededError(GatewayError):
+    """A budget cannot hold the request; `limit` names it as scope and period, for example tenant.daily."""
+
+    status, code = 429, "insufficient_quota"
+    may_retry = False
+
+    def __init__(self, message: str, *, limit: str, retry_after_seconds: float | None) -> None:
+        super().__init__(message, retry_after_seconds=retry_after_seconds)
+        self.limit = limit
+
+
+class UnavailableError(GatewayError):
+    """Something that every request needs is away or did not answer in time; nothing was forwarded."""
+
+    status, code = 503, "unavailable"
+
+    def __init__(self, message: str, *, retry_after_seconds: float = 1.0) -> None:
+        super().__init__(message, retry_after_seconds=retry_after_seconds)
+
+
+class OverloadedError(UnavailableError):
+    code = "overloaded"
+
+
+class StalePrincipalError(UnavailableError):
+    """The tenant or the key has changed since it was read: the chain runs once more from authentication."""
+
+    code = "settings_changed"
+
+
+class UpstreamUnreachableError(UnavailableError):
+    code = "model_server_unavailable"
+
+
+class UpstreamBrokenError(GatewayError):
+    status, code = 502, "model_server_error"
+
+
+class UpstreamTimedOutError(GatewayError):
+    status, code = 504, "model_server_timeout"

@@ -1,0 +1,90 @@
+"""One line, one metric, one request id for every request, outermost of all."""
+
+from collections.abc import Callable
+from time import monotonic
+from uuid import UUID
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from neuronetz_gateway.domain.audit import Outcome, printable
+from neuronetz_gateway.http.exchange import Exchange, find_exchange
+from neuronetz_gateway.http.request_id import name_request
+from neuronetz_gateway.observability.metrics import Metrics
+
+_PATH_CHARACTERS = 200
+_LEFT = frozenset({0, 499})  # no status sent, or nginx's word for a caller who left
+_log = structlog.get_logger("access")
+
+
+class AccessLog:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, new_id: Callable[[], UUID]) -> None:
+        self.app, self.metrics, self.new_id = app, metrics, new_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        request_id = name_request(scope, self.new_id())
+        started, status = monotonic(), 0
+
+        async def named_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode("ascii"))]
+            await send(message)
+
+        self.metrics.opened()
+        try:
+            await self.app(scope, receive, named_send)
+        except Exception:
+            # The bug's own answer (500) is out by now, or the answer was begun: uvicorn then cuts the connection.
+            _log.exception("defect", request_id=request_id)
+            if status == 0:
+                raise
+        finally:
+            self._close(scope, request_id, status, monotonic() - started)
+
+    def _close(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
+        exchange = find_exchange(scope)
+        if exchange is None:
+            self.metrics.closed("other", status, "served" if status < 400 else "refused", seconds)  # noqa: PLR2004 - HTTP's own line
+            _log.info("request", **_plain_fields(scope, request_id, status, seconds))
+            return
+        outcome = exchange.outcome or (Outcome.CALLER_LEFT if status in _LEFT else Outcome.FAILED)
+        self.metrics.closed(exchange.endpoint.path, status, outcome.value, seconds)
+        if outcome is Outcome.REFUSED:
+            self.metrics.refused(exchange.reason)
+        else:
+            self._count_exchange(exchange)
+        _log.info("request", **_plain_fields(scope, request_id, status, seconds), **_exchange_fields(exchange, outcome))
+
+    def _count_exchange(self, exchange: Exchange) -> None:
+        charge = exchange.charge
+        self.metrics.charged(charge.prompt_tokens, charge.output_tokens, estimated=charge.estimated)
+        if exchange.first_byte_seconds is not None:
+            self.metrics.answered(exchange.endpoint.path, exchange.first_byte_seconds)
+
+
+def _plain_fields(scope: Scope, request_id: str, status: int, seconds: float) -> dict[str, object]:
+    return {
+        "request_id": request_id,
+        "method": printable(scope["method"], 20),
+        "path": printable(scope["path"], _PATH_CHARACTERS),
+        "status": status,
+        "ms": round(seconds * 1000, 2),
+    }
+
+
+def _exchange_fields(exchange: Exchange, outcome: Outcome) -> dict[str, object]:
+    principal, charge = exchange.known_principal, exchange.charge
+    fields: dict[str, object] = {"id": str(exchange.id), "outcome": outcome.value, "address": exchange.address}
+    if exchange.reason:
+        fields["reason"] = exchange.reason
+    if principal is not None:
+        fields |= {"tenant": principal.tenant_name, "key": principal.key_prefix, "model": exchange.model}
+    if charge.total_tokens:
+        fields |= {"prompt_tokens": charge.prompt_tokens, "output_tokens": charge.output_tokens}
+        if charge.estimated:
+            fields["estimated"] = True
+    return fields

@@ -1,0 +1,71 @@
+"""Ending a relay from outside its own course."""
+
+import asyncio
+from types import TracebackType
+
+from starlette.types import Receive
+
+from neuronetz_gateway.domain.audit import Outcome
+
+# A reply that is out sooner than this never pays for a listening task; the promise to notice is 1 s (S1).
+_LISTEN_AFTER_SECONDS = 0.05
+
+
+class RelayEndedError(Exception):
+    """The relay was ended from outside; `outcome` says by whom."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.value)
+        self.outcome = outcome
+
+
+class CallerWatch:
+    """Cancels the task that entered it when the caller leaves, the total time is over or `end` is called.
+
+    The cancellation comes out of the block as RelayEndedError; one that somebody else asked for passes through
+    (the pattern of asyncio.timeout). Everything here is synchronous, so that leaving the block cannot be interrupted.
+    """
+
+    def __init__(self, receive: Receive, *, total_seconds: float) -> None:
+        self._receive = receive
+        self._total_seconds = total_seconds
+        self._ended: Outcome | None = None
+        self._closed = False
+        self._listener: asyncio.Task[None] | None = None
+
+    def __enter__(self) -> "CallerWatch":
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a relay runs in a task")
+        self._task, self._cancelling = task, task.cancelling()
+        loop = asyncio.get_running_loop()
+        self._start = loop.call_later(_LISTEN_AFTER_SECONDS, self._listen)
+        self._limit = loop.call_later(self._total_seconds, self.end, Outcome.UPSTREAM_TIMED_OUT)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closed = True
+        self._start.cancel()
+        self._limit.cancel()
+        if self._listener is not None:
+            self._listener.cancel()
+        if self._ended is None:
+            return
+        if self._task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError):
+            raise RelayEndedError(self._ended) from error
+
+    def end(self, outcome: Outcome) -> None:
+        """End the relay now; the first reason given stands."""
+        if self._ended is None and not self._closed:
+            self._ended = outcome
+            self._task.cancel()
+
+    def _listen(self) -> None:
+        self._listener = asyncio.get_running_loop().create_task(self._wait_for_leave())
+
+    async def _wait_for_leave(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.end(Outcome.CALLER_LEFT)

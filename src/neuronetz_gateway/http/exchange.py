@@ -1,0 +1,114 @@
+"""One request on its way through the chain."""
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from starlette.types import Scope
+
+from neuronetz_gateway.domain.admission import Admission
+from neuronetz_gateway.domain.audit import Outcome
+from neuronetz_gateway.domain.budget import Reservation
+from neuronetz_gateway.domain.principal import Principal
+from neuronetz_gateway.domain.usage import NOTHING, Charge, MeterReading
+from neuronetz_gateway.surfaces.surface import Call, Endpoint
+
+_KEY = "neuronetz.exchange"
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What each step learned about a request, filled in chain order.
+
+    A step that asks for what an earlier one has not set gets a RuntimeError: a wrongly ordered chain answers
+    500, never 200.
+    """
+
+    id: UUID
+    request_id: str
+    endpoint: Endpoint
+    address: str
+    user_agent: str
+    started_at: float
+    status: int = 0
+    response_started: bool = False
+    first_byte_seconds: float | None = None
+    outcome: Outcome | None = None
+    reason: str = ""
+    reading: MeterReading = field(default_factory=MeterReading)
+    charge: Charge = NOTHING
+    forwarded: bool = False
+    output_wanted_tokens: int = 0
+    _principal: Principal | None = None
+    _call: Call | None = None
+    _admission: Admission | None = None
+    _reservation: Reservation | None = None
+
+    @property
+    def known_principal(self) -> Principal | None:
+        return self._principal
+
+    @property
+    def known_call(self) -> Call | None:
+        return self._call
+
+    @property
+    def known_reservation(self) -> Reservation | None:
+        return self._reservation
+
+    @property
+    def model(self) -> str:
+        return self._call.model if self._call else ""
+
+    @property
+    def principal(self) -> Principal:
+        return _required(self._principal, "principal")
+
+    @principal.setter
+    def principal(self, principal: Principal) -> None:
+        self._principal = principal
+
+    @property
+    def call(self) -> Call:
+        return _required(self._call, "call")
+
+    @call.setter
+    def call(self, call: Call) -> None:
+        self._call = call
+
+    @property
+    def admission(self) -> Admission:
+        return _required(self._admission, "admission")
+
+    @admission.setter
+    def admission(self, admission: Admission) -> None:
+        self._admission = admission
+
+    @property
+    def reservation(self) -> Reservation:
+        return _required(self._reservation, "reservation")
+
+    @reservation.setter
+    def reservation(self, reservation: Reservation) -> None:
+        self._reservation = reservation
+
+
+def _required[T](value: T | None, name: str) -> T:
+    if value is None:
+        raise RuntimeError(f"the exchange has no {name} yet: a step stands in the wrong place of the chain")
+    return value
+
+
+def attach(scope: Scope, exchange: Exchange) -> None:
+    scope[_KEY] = exchange
+
+
+def exchange_of(scope: Scope) -> Exchange:
+    exchange = scope[_KEY]
+    if not isinstance(exchange, Exchange):
+        raise TypeError("the scope holds no exchange: the opening step must come first")
+    return exchange
+
+
+def find_exchange(scope: Scope) -> Exchange | None:
+    exchange = scope.get(_KEY)
+    return exchange if isinstance(exchange, Exchange) else None

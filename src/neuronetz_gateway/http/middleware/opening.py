@@ -1,0 +1,79 @@
+"""Step 1: the exchange of a request, opened here, with its refusal recorded."""
+
+from collections.abc import Callable
+from datetime import datetime
+from time import monotonic
+from uuid import UUID
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from neuronetz_gateway.domain.audit import USER_AGENT_CHARACTERS, Outcome, RefusalEvent, printable
+from neuronetz_gateway.errors import GatewayError
+from neuronetz_gateway.http.address import Networks, caller_address
+from neuronetz_gateway.http.exchange import Exchange, attach
+from neuronetz_gateway.http.request_id import request_id_of
+from neuronetz_gateway.services.budgeting import BudgetLedger
+from neuronetz_gateway.surfaces.surface import Endpoint
+
+
+class OpeningMiddleware:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        endpoint: Endpoint,
+        ledger: BudgetLedger,
+        trusted_proxies: Networks,
+        new_id: Callable[[], UUID],
+        now: Callable[[], datetime],
+    ) -> None:
+        self.app, self.endpoint, self.ledger = app, endpoint, ledger
+        self.trusted_proxies, self.new_id, self.now = trusted_proxies, new_id, now
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(
+            id=self.new_id(),
+            request_id=request_id_of(scope),
+            endpoint=self.endpoint,
+            address=caller_address(scope, self.trusted_proxies),
+            user_agent=_user_agent(scope),
+            started_at=monotonic(),
+        )
+        attach(scope, exchange)
+        try:
+            await self.app(scope, receive, send)
+        except GatewayError as error:
+            self._record(exchange, error)
+            raise
+
+    def _record(self, exchange: Exchange, error: GatewayError) -> None:
+        """One audit row a refusal; a request that held a reservation has its row from the settlement."""
+        exchange.status, exchange.reason = error.status, getattr(error, "limit", error.code)
+        if exchange.known_reservation is not None:
+            return
+        exchange.outcome = Outcome.REFUSED
+        principal = exchange.known_principal
+        if principal is None:
+            return
+        self.ledger.refuse(
+            RefusalEvent(
+                id=exchange.id,
+                tenant_id=principal.tenant_id,
+                api_key_id=principal.api_key_id,
+                endpoint=exchange.endpoint.path,
+                model=exchange.model,
+                request_id=exchange.request_id,
+                address=exchange.address,
+                user_agent=exchange.user_agent,
+                status=error.status,
+                reason=exchange.reason,
+                refused_at=self.now(),
+            )
+        )
+
+
+def _user_agent(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"user-agent":
+            return printable(value.decode("latin-1"), USER_AGENT_CHARACTERS)
+    return ""

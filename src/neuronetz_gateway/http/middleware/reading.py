@@ -1,0 +1,96 @@
+"""Step 3: the body, read once, bounded, strictly, now that we know for whom."""
+
+import asyncio
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from neuronetz_gateway.domain.principal import Principal
+from neuronetz_gateway.errors import (
+    ModelForbiddenError,
+    RequestTimeoutError,
+    RequestTooLargeError,
+    UnsupportedMediaTypeError,
+)
+from neuronetz_gateway.http.exchange import exchange_of
+from neuronetz_gateway.surfaces.strict_json import parse
+from neuronetz_gateway.surfaces.surface import Call, Endpoint, Inference, JsonObject, RequestRules
+
+_OFF_LOOP_BYTES = 128 * 1024  # parsing more than this would hold the event loop for longer than about 1 ms
+_NO_BODY = Call(model="", streamed=False, prompt_bound_tokens=0, output_asked_tokens=0, body={})
+
+
+class ReadingMiddleware:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        endpoint: Endpoint,
+        rules: RequestRules,
+        max_body_bytes: int,
+        body_timeout_seconds: float,
+    ) -> None:
+        self.app, self.inference, self.rules = app, endpoint.inference, rules
+        self.max_body_bytes, self.body_timeout_seconds = max_body_bytes, body_timeout_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = exchange_of(scope)
+        if self.inference is None:
+            exchange.call = _NO_BODY
+        else:
+            if exchange.known_call is None:  # on the second way through a stale chain the body is read already
+                exchange.call = await self._read(scope, receive, self.inference)
+            _check_model(exchange.principal, exchange.call.model)
+        await self.app(scope, receive, send)
+
+    async def _read(self, scope: Scope, receive: Receive, inference: Inference) -> Call:
+        self._check_head(scope)
+        try:
+            async with asyncio.timeout(self.body_timeout_seconds):
+                body = await self._body(receive)
+        except TimeoutError:
+            raise RequestTimeoutError(
+                f"The request body did not arrive within {self.body_timeout_seconds:g} s."
+            ) from None
+        if len(body) > _OFF_LOOP_BYTES:
+            return await asyncio.to_thread(self._call, body, inference)
+        return self._call(body, inference)
+
+    def _call(self, body: bytes, inference: Inference) -> Call:
+        value: JsonObject = parse(body, max_depth=self.rules.max_depth, max_nodes=self.rules.max_nodes)
+        return inference.read(value, self.rules)
+
+    def _check_head(self, scope: Scope) -> None:
+        for name, value in scope["headers"]:
+            if name == b"content-encoding" and value.strip().lower() not in {b"", b"identity"}:
+                raise UnsupportedMediaTypeError("Compressed request bodies are not accepted; send the JSON as it is.")
+            if name == b"content-length" and value.isdigit() and int(value) > self.max_body_bytes:
+                raise self._too_large()
+
+    async def _body(self, receive: Receive) -> bytes:
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body"):
+            return self._bounded(message.get("body", b""))
+        chunks = bytearray()
+        while message["type"] == "http.request":
+            chunks += message.get("body", b"")
+            self._bounded(chunks)
+            if not message.get("more_body"):
+                return bytes(chunks)
+            message = await receive()
+        raise ClientDisconnect
+
+    def _bounded[B: (bytes, bytearray)](self, body: B) -> B:
+        if len(body) > self.max_body_bytes:
+            raise self._too_large()
+        return body
+
+    def _too_large(self) -> RequestTooLargeError:
+        return RequestTooLargeError(f"The request body is larger than {self.max_body_bytes} bytes (MAX_BODY_BYTES).")
+
+
+def _check_model(principal: Principal, model: str) -> None:
+    if not principal.allows(model):
+        raise ModelForbiddenError(
+            f"This key may not use the model '{model}'. The list of models shows which it may use.", field="model"
+        )

@@ -1,0 +1,30 @@
+"""The name by which caller, log and audit speak of one request."""
+
+import re
+from uuid import UUID
+
+from starlette.types import Scope
+
+_KEY = "neuronetz.request_id"
+_ACCEPTED = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+
+def name_request(scope: Scope, made: UUID) -> str:
+    """The caller's own X-Request-ID where it is short and plain, else a new one; kept in the scope."""
+    request_id = _given(scope) or made.hex
+    scope[_KEY] = request_id
+    return request_id
+
+
+def request_id_of(scope: Scope) -> str:
+    request_id = scope[_KEY]
+    if not isinstance(request_id, str):
+        raise TypeError("the request has no id: the access log must stand outermost")
+    return request_id
+
+
+def _given(scope: Scope) -> str | None:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _ACCEPTED.fullmatch(value):
+            return bytes(value).decode("ascii")
+    return None

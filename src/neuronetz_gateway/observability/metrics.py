@@ -1,0 +1,88 @@
+"""What is counted, with labels that cannot grow."""
+
+import os
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+
+
+class Metrics:
+    """Label values come from the endpoint table, the outcomes and the codes of errors: all finite (PROMISES P2).
+
+    With several workers the values live in files of PROMETHEUS_MULTIPROC_DIR, so that one scrape shows all.
+    """
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "neuronetz_requests", "Requests by endpoint, status and outcome.", ["endpoint", "status", "outcome"],
+            registry=self._registry,
+        )
+        self._refusals = Counter("neuronetz_refusals", "Refusals by reason.", ["reason"], registry=self._registry)
+        self._tokens = Counter("neuronetz_tokens", "Tokens charged.", ["kind"], registry=self._registry)
+        self._estimated = Counter("neuronetz_estimated_charges", "Charges estimated.", registry=self._registry)
+        self._duration = Histogram(
+            "neuronetz_request_seconds", "From the first byte in to the last byte out.", ["endpoint"],
+            buckets=_SECONDS, registry=self._registry,
+        )
+        self._first_byte = Histogram(
+            "neuronetz_first_byte_seconds", "Until the model server's head arrived.", ["endpoint"],
+            buckets=_SECONDS, registry=self._registry,
+        )
+        self._in_flight = Gauge(
+            "neuronetz_in_flight", "Requests under way.", multiprocess_mode="livesum", registry=self._registry
+        )
+        self._events = Counter("neuronetz_events", "Noteworthy events.", ["event"], registry=self._registry)
+        self._prompt, self._output = self._tokens.labels("prompt"), self._tokens.labels("output")
+        self._request_children: dict[tuple[str, int, str], Counter] = {}
+        self._duration_children: dict[str, Histogram] = {}
+        self._first_byte_children: dict[str, Histogram] = {}
+
+    def opened(self) -> None:
+        self._in_flight.inc()
+
+    def closed(self, endpoint: str, status: int, outcome: str, seconds: float) -> None:
+        """One request is over; endpoint is a row of the table or 'other'."""
+        self._in_flight.dec()
+        key = (endpoint, status, outcome)
+        child = self._request_children.get(key)
+        if child is None:
+            child = self._request_children[key] = self._requests.labels(endpoint, str(status), outcome)
+            self._duration_children.setdefault(endpoint, self._duration.labels(endpoint))
+        child.inc()
+        self._duration_children[endpoint].observe(seconds)
+
+    def refused(self, reason: str) -> None:
+        self._refusals.labels(reason).inc()
+
+    def charged(self, prompt_tokens: int, output_tokens: int, *, estimated: bool) -> None:
+        self._prompt.inc(prompt_tokens)
+        self._output.inc(output_tokens)
+        if estimated:
+            self._estimated.inc()
+
+    def answered(self, endpoint: str, seconds: float) -> None:
+        child = self._first_byte_children.get(endpoint)
+        if child is None:
+            child = self._first_byte_children[endpoint] = self._first_byte.labels(endpoint)
+        child.observe(seconds)
+
+    def happened(self, event: str) -> None:
+        """Count an event by a name that the code gives: forged_cache_entry, settlement_dropped, ..."""
+        self._events.labels(event).inc()
+
+    def register(self, collectors: Iterable[Collector]) -> None:
+        for collector in collectors:
+            self._registry.register(collector)
+
+    def exposition(self) -> bytes:
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return generate_latest(self._registry)
+        merged = CollectorRegistry()
+        MultiProcessCollector(merged)  # type: ignore[no-untyped-call]  # prometheus-client leaves it untyped
+        return generate_latest(merged)

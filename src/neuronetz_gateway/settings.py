@@ -1,0 +1,190 @@
+"""Every setting of the gateway, read once from the environment, an env file or secret files."""
+
+import os
+import socket
+from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+_PEPPER_CHARACTERS = 32
+_WEAK_PEPPERS = ("change", "secret", "pepper", "example")
+_DISTINCT_CHARACTERS = 8
+
+
+class Environment(StrEnum):
+    PRODUCTION = "production"
+    DEVELOPMENT = "development"
+
+
+class SettingsError(Exception):
+    """The settings contradict each other or lack something; the message is one line and shows no value."""
+
+
+class SecretFiles(PydanticBaseSettingsSource):
+    """Reads NAME from the file that NAME_FILE points to (the convention of container secrets)."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        del field
+        path = os.environ.get(f"{field_name.upper()}_FILE")
+        return (Path(path).read_text(encoding="utf-8").strip() if path else None), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for name, field in self.settings_cls.model_fields.items():
+            value, key, _ = self.get_field_value(field, name)
+            if value is None:
+                continue
+            if name.upper() in os.environ:
+                raise SettingsError(f"{name.upper()} and {name.upper()}_FILE are both set; keep one of them.")
+            values[key] = value
+        return values
+
+
+class Settings(BaseSettings):
+    """One field a variable; the variable is the field's name in capitals. Durations end in _S (seconds)."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    # Where the gateway stands
+    environment: Environment = Environment.PRODUCTION
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+    workers: int = Field(default=1, ge=1, le=64)
+    trusted_proxies: str = Field(default="", description="comma-separated addresses or networks")
+    playground_enabled: bool = False
+    metrics_enabled: bool = True
+    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+    drain_timeout_s: float = Field(default=30, ge=0)
+
+    # Stores
+    database_url: SecretStr = SecretStr("")
+    database_pool_size: int = Field(default=5, ge=1, le=100)
+    database_connect_timeout_s: float = Field(default=2, gt=0)
+    database_statement_timeout_s: float = Field(default=2, gt=0)
+    redis_url: SecretStr = SecretStr("")
+    redis_timeout_s: float = Field(default=0.25, gt=0, le=5)
+    redis_key_cache_ttl_s: int = Field(default=300, ge=1)
+
+    # Ollama
+    ollama_base_url: str = "http://127.0.0.1:11434"
+    upstream_connect_timeout_s: float = Field(default=5, gt=0)
+    upstream_first_byte_timeout_s: float = Field(default=600, gt=0)
+    upstream_record_timeout_s: float = Field(default=120, gt=0)
+    upstream_total_timeout_s: float = Field(default=3600, gt=0)
+    upstream_max_in_flight: int = Field(default=512, ge=1)
+
+    # Keys
+    key_pepper: SecretStr = SecretStr("")
+    key_pepper_previous: SecretStr = SecretStr("")
+    argon2_memory_kib: int = Field(default=19456, ge=8)
+    argon2_time_cost: int = Field(default=2, ge=1)
+    argon2_parallelism: int = Field(default=1, ge=1)
+    argon2_queue: int = Field(default=16, ge=1)
+    key_memory_ttl_s: float = Field(default=60, gt=0)
+    auth_failures_per_minute: int = Field(default=60, ge=1)
+
+    # What a new tenant gets
+    default_rpm: int | None = Field(default=120, ge=1)
+    default_tpm: int | None = Field(default=200_000, ge=1)
+    default_concurrent: int | None = Field(default=16, ge=1)
+
+    # What a request may be
+    max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
+    body_timeout_s: float = Field(default=30, gt=0)
+    max_json_depth: int = Field(default=64, ge=4)
+    max_json_nodes: int = Field(default=200_000, ge=16)
+    max_output_tokens: int = Field(default=4096, ge=1)
+    prompt_template_tokens: int = Field(default=1024, ge=0)
+    image_token_bound: int = Field(default=4096, ge=1)
+
+    # Leases and heartbeats
+    lease_s: float = Field(default=30, gt=0)
+    heartbeat_s: float = Field(default=5, gt=0)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del file_secret_settings
+        return init_settings, env_settings, SecretFiles(settings_cls), dotenv_settings
+
+    @field_validator("default_rpm", "default_tpm", "default_concurrent", mode="before")
+    @classmethod
+    def _none_is_a_word(cls, value: object) -> object:
+        return None if isinstance(value, str) and value.lower() in {"none", ""} else value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        for part in filter(None, (piece.strip() for piece in value.split(","))):
+            ip_network(part, strict=False)
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for name in ("database_url", "redis_url", "key_pepper"):
+            if not getattr(self, name).get_secret_value():
+                raise ValueError(f"{name.upper()} is not set")
+        if not self.database_url.get_secret_value().startswith("postgresql+asyncpg://"):
+            raise ValueError("DATABASE_URL must begin with postgresql+asyncpg://")
+        if not self.redis_url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("REDIS_URL must begin with redis://, rediss:// or unix://")
+        parts = urlsplit(self.ollama_base_url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.username:
+            raise ValueError("OLLAMA_BASE_URL must be a plain http:// or https:// address such as http://127.0.0.1:11434")
+        if self.heartbeat_s * 3 > self.lease_s:
+            raise ValueError("LEASE_S must be at least three times HEARTBEAT_S, or a slow heartbeat would cut streams")
+        if self.upstream_total_timeout_s < self.upstream_first_byte_timeout_s:
+            raise ValueError("UPSTREAM_TOTAL_TIMEOUT_S is below UPSTREAM_FIRST_BYTE_TIMEOUT_S")
+        self._refuse_weak_secrets()
+        return self
+
+    def _refuse_weak_secrets(self) -> None:
+        pepper = self.key_pepper.get_secret_value()
+        if len(pepper) < _PEPPER_CHARACTERS:
+            raise ValueError(f"KEY_PEPPER has under {_PEPPER_CHARACTERS} characters; make one: openssl rand -hex 32")
+        weak = len(set(pepper)) < _DISTINCT_CHARACTERS or any(word in pepper.lower() for word in _WEAK_PEPPERS)
+        if self.environment is Environment.PRODUCTION and weak:
+            raise ValueError("KEY_PEPPER looks like a placeholder; make one: openssl rand -hex 32")
+        if pepper == self.key_pepper_previous.get_secret_value():
+            raise ValueError("KEY_PEPPER and KEY_PEPPER_PREVIOUS are the same")
+
+    @property
+    def proxy_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The peers whose X-Forwarded-For is believed."""
+        parts = (piece.strip() for piece in self.trusted_proxies.split(","))
+        return tuple(ip_network(part, strict=False) for part in parts if part)
+
+    @property
+    def process_host(self) -> str:
+        return socket.gethostname()
+
+
+def load_settings(env_file: Path | None = None) -> Settings:
+    """The settings, or SettingsError with one line that names each variable at fault and shows no value."""
+    if env_file is not None and not env_file.is_file():
+        raise SettingsError(f"The env file {env_file} does not exist.")
+    try:
+        # _env_file is pydantic-settings' own argument, unknown to the type checker
+        return Settings(_env_file=env_file) if env_file else Settings()  # type: ignore[call-arg]
+    except ValidationError as error:
+        sentences = (_sentence(problem["loc"], problem["msg"]) for problem in error.errors())
+        raise SettingsError("; ".join(sentences)) from None
+    except OSError as error:
+        raise SettingsError(f"A secret file cannot be read: {error.filename}: {error.strerror}.") from None
+
+
+def _sentence(location: tuple[int | str, ...], message: str) -> str:
+    text = message.removeprefix("Value error, ")
+    return f"{str(location[0]).upper()}: {text}" if location else text
