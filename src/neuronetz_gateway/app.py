@@ -76,9 +76,7 @@ def gateway_route(endpoint: Endpoint, settings: Settings, services: Services, re
                 max_body_bytes=settings.max_body_bytes,
                 body_timeout_seconds=settings.body_timeout_s,
             ),
-            Middleware(
-                RateLimitMiddleware, limiter=services.limiter, max_output_tokens=settings.max_output_tokens
-            ),
+            Middleware(RateLimitMiddleware, limiter=services.limiter, max_output_tokens=settings.max_output_tokens),
             Middleware(BudgetMiddleware, ledger=services.ledger),
         ],
     )

@@ -142,7 +142,9 @@ class Settings(BaseSettings):
             raise ValueError("REDIS_URL must begin with redis://, rediss:// or unix://")
         parts = urlsplit(self.ollama_base_url)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.username:
-            raise ValueError("OLLAMA_BASE_URL must be a plain http:// or https:// address such as http://127.0.0.1:11434")
+            raise ValueError(
+                "OLLAMA_BASE_URL must be a plain http:// or https:// address such as http://127.0.0.1:11434"
+            )
         if self.heartbeat_s * 3 > self.lease_s:
             raise ValueError("LEASE_S must be at least three times HEARTBEAT_S, or a slow heartbeat would cut streams")
         if self.upstream_total_timeout_s < self.upstream_first_byte_timeout_s:

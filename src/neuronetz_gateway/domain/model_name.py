@@ -24,8 +24,7 @@ def canonical(name: str) -> str:
 
     The tag is always written out; Ollama's own host with its default namespace is left out. Idempotent.
 
-    Raises:
-        ModelNameError: not a model name, or one with which Ollama would leave the machine.
+    Raises ModelNameError: not a model name, or one with which Ollama would leave the machine.
     """
     _check_characters(name)
     path, colon, tag = name.lower().partition(":")

@@ -21,7 +21,5 @@ class EndpointRoute(Route):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         method, path, raw = self.literal
-        if scope["type"] == "http" and scope["path"] == path and scope["method"] == method:
-            if scope.get("raw_path", raw) == raw:
-                return Match.FULL, {}
-        return Match.NONE, {}
+        same = scope["type"] == "http" and scope["path"] == path and scope["method"] == method
+        return (Match.FULL if same and scope.get("raw_path", raw) == raw else Match.NONE), {}

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 import orjson
 import structlog
@@ -10,7 +10,7 @@ import structlog
 _UVICORN_UNFINISHED = "ASGI callable returned without completing response."
 
 
-def configure_logging(level: str, stream: TextIO | None = None) -> None:
+def configure_logging(level: str, stream: BinaryIO | None = None) -> None:
     """Send structlog and the standard library alike through one JSON renderer.
 
     Tracebacks name files, lines and messages, never local variables: a frame may hold a key or a prompt.
@@ -20,14 +20,13 @@ def configure_logging(level: str, stream: TextIO | None = None) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
         structlog.processors.format_exc_info,
     ]
-    out = (stream or sys.stderr).buffer if hasattr(stream or sys.stderr, "buffer") else sys.__stderr__.buffer  # type: ignore[union-attr]  # standard error exists wherever a server runs
     structlog.configure(
         processors=[*processors, _render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.BytesLoggerFactory(file=out),
+        logger_factory=structlog.BytesLoggerFactory(file=stream or sys.stderr.buffer),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = logging.StreamHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *processors],
@@ -41,7 +40,7 @@ def configure_logging(level: str, stream: TextIO | None = None) -> None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """uvicorn reports each answer that the relay left unfinished on purpose (DESIGN §6); the access log has it."""
+    """Uvicorn reports each answer that the relay left unfinished on purpose (DESIGN §6); the access log has it."""
     return record.getMessage() != _UVICORN_UNFINISHED
 
 

@@ -20,19 +20,27 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
-            "neuronetz_requests", "Requests by endpoint, status and outcome.", ["endpoint", "status", "outcome"],
+            "neuronetz_requests",
+            "Requests by endpoint, status and outcome.",
+            ["endpoint", "status", "outcome"],
             registry=self._registry,
         )
         self._refusals = Counter("neuronetz_refusals", "Refusals by reason.", ["reason"], registry=self._registry)
         self._tokens = Counter("neuronetz_tokens", "Tokens charged.", ["kind"], registry=self._registry)
         self._estimated = Counter("neuronetz_estimated_charges", "Charges estimated.", registry=self._registry)
         self._duration = Histogram(
-            "neuronetz_request_seconds", "From the first byte in to the last byte out.", ["endpoint"],
-            buckets=_SECONDS, registry=self._registry,
+            "neuronetz_request_seconds",
+            "From the first byte in to the last byte out.",
+            ["endpoint"],
+            buckets=_SECONDS,
+            registry=self._registry,
         )
         self._first_byte = Histogram(
-            "neuronetz_first_byte_seconds", "Until the model server's head arrived.", ["endpoint"],
-            buckets=_SECONDS, registry=self._registry,
+            "neuronetz_first_byte_seconds",
+            "Until the model server's head arrived.",
+            ["endpoint"],
+            buckets=_SECONDS,
+            registry=self._registry,
         )
         self._in_flight = Gauge(
             "neuronetz_in_flight", "Requests under way.", multiprocess_mode="livesum", registry=self._registry

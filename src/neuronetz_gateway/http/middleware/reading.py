@@ -70,20 +70,21 @@ class ReadingMiddleware:
     async def _body(self, receive: Receive) -> bytes:
         message = await receive()
         if message["type"] == "http.request" and not message.get("more_body"):
-            return self._bounded(message.get("body", b""))
+            body: bytes = message.get("body", b"")
+            self._check_size(body)
+            return body
         chunks = bytearray()
         while message["type"] == "http.request":
             chunks += message.get("body", b"")
-            self._bounded(chunks)
+            self._check_size(chunks)
             if not message.get("more_body"):
                 return bytes(chunks)
             message = await receive()
         raise ClientDisconnect
 
-    def _bounded[B: (bytes, bytearray)](self, body: B) -> B:
+    def _check_size(self, body: bytes | bytearray) -> None:
         if len(body) > self.max_body_bytes:
             raise self._too_large()
-        return body
 
     def _too_large(self) -> RequestTooLargeError:
         return RequestTooLargeError(f"The request body is larger than {self.max_body_bytes} bytes (MAX_BODY_BYTES).")

@@ -1,0 +1,154 @@
+"""The commands about keys."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from neuronetz_gateway.cli import output, parsing
+from neuronetz_gateway.cli.options import AsJson, Concurrent, EnvFile, Models, Rpm, TenantName, Tpm
+from neuronetz_gateway.cli.records import key_models_words, key_record, key_status, limits_words
+from neuronetz_gateway.cli.runtime import actor, run
+from neuronetz_gateway.domain.api_key import ApiKey
+from neuronetz_gateway.domain.limit import Limits
+from neuronetz_gateway.services.api_keys import IssuedKey
+from neuronetz_gateway.wiring import Services
+
+_ONCE = "The key is shown this once: keep it now, it cannot be shown again."
+
+Prefix = Annotated[str, typer.Option("--prefix", metavar="PREFIX", help="The first 12 characters, as list-keys shows.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print the key alone on stdout, nothing else.")]
+
+
+def create_key(
+    *,
+    tenant: TenantName,
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="What the key is for.")],
+    rpm: Rpm = None,
+    tpm: Tpm = None,
+    concurrent: Concurrent = None,
+    models: Models = None,
+    expires: Annotated[
+        str | None,
+        typer.Option(
+            "--expires",
+            metavar="WHEN",
+            show_default=False,
+            help="A date, a time (UTC without a zone) or a length of time such as 30d. Without it: never.",
+        ),
+    ] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    env_file: EnvFile = None,
+) -> None:
+    """Make a key, shown this once. Its own limits narrow those of its tenant; what is left out is inherited."""
+    label = parsing.label("--name", name)
+    limits = Limits(**parsing.bounds({"rpm": rpm, "tpm": tpm, "concurrent": concurrent}))
+    allowed = None if models is None else parsing.models(models)
+    expires_at = None if expires is None else parsing.moment("--expires", expires, datetime.now(UTC))
+
+    async def work(services: Services) -> IssuedKey:
+        return await services.api_keys.issue(
+            tenant, label, limits=limits, allowed_models=allowed, expires_at=expires_at
+        )
+
+    _show_issued(run(work, env_file), (("tenant", tenant),), quiet=quiet, as_json=as_json)
+
+
+def list_keys(
+    tenant: TenantName,
+    as_json: AsJson = False,
+    env_file: EnvFile = None,
+) -> None:
+    """List the keys of a tenant, by prefix; secrets are stored nowhere."""
+
+    async def work(services: Services) -> list[ApiKey]:
+        return list(await services.api_keys.list(tenant))
+
+    found, now = run(work, env_file), datetime.now(UTC)
+    if as_json:
+        output.document({"keys": [key_record(key, now) for key in found]})
+        return
+    if not found:
+        output.remark(f"Tenant {tenant} has no key yet: neuronetz-gateway create-key --tenant {tenant} --name first")
+        return
+    output.table(
+        ("PREFIX", "NAME", "STATUS", "MODELS", "LIMITS OF ITS OWN", "EXPIRES", "CREATED"),
+        (
+            (
+                key.prefix,
+                key.name,
+                key_status(key, now),
+                key_models_words(key),
+                limits_words(key.limits, "none"),
+                output.instant(key.expires_at),
+                output.instant(key.created_at),
+            )
+            for key in found
+        ),
+    )
+
+
+def revoke_key(
+    prefix: Prefix,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Kept beside who did it.")] = "",
+    as_json: AsJson = False,
+    env_file: EnvFile = None,
+) -> None:
+    """Refuse a key from the next request on, for ever; its running streams are cut."""
+    named = parsing.prefix("--prefix", prefix)
+    why = parsing.remark("--reason", reason)
+
+    async def work(services: Services) -> ApiKey:
+        return await services.api_keys.revoke(named, actor=actor(), reason=why)
+
+    key = run(work, env_file)
+    if as_json:
+        output.document({"prefix": key.prefix, "revoked_at": output.iso(key.revoked_at)})
+    else:
+        output.line(f"Key {key.prefix} ({output.shown(key.name)}) is revoked: it is refused from the next request on.")
+
+
+def rotate_key(
+    prefix: Prefix,
+    overlap: Annotated[
+        str, typer.Option("--overlap", metavar="TIME", help="How long the old key goes on working: 0s, 30m, 1h, 7d.")
+    ] = "1h",
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    env_file: EnvFile = None,
+) -> None:
+    """Make a key that takes over from another, which dies after the overlap."""
+    named = parsing.prefix("--prefix", prefix)
+    lasting = parsing.span("--overlap", overlap)
+
+    async def work(services: Services) -> IssuedKey:
+        return await services.api_keys.rotate(named, overlap_seconds=lasting.total_seconds(), actor=actor())
+
+    issued = run(work, env_file)
+    end = output.instant(datetime.now(UTC) + lasting)
+    _show_issued(
+        issued, (("replaces", f"{named}, which works until {end} at the latest"),), quiet=quiet, as_json=as_json
+    )
+
+
+def _show_issued(issued: IssuedKey, first: tuple[tuple[str, str], ...], *, quiet: bool, as_json: bool) -> None:
+    """The one place that prints a whole key, on stdout."""
+    key, secret = issued.api_key, issued.plain.value
+    if as_json:
+        output.document({**key_record(key, datetime.now(UTC)), "key": secret})
+    elif quiet:
+        output.line(secret)
+    else:
+        output.facts(
+            (
+                *first,
+                ("name", key.name),
+                ("prefix", key.prefix),
+                ("limits", limits_words(key.limits, "those of its tenant")),
+                ("models", key_models_words(key)),
+                ("expires", output.instant(key.expires_at)),
+                ("key", secret),
+            )
+        )
+        output.remark(_ONCE)

@@ -1,0 +1,101 @@
+"""Turns what a person types into values, or says in one sentence how to type it."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from neuronetz_gateway.domain.api_key import PREFIX_LENGTH
+from neuronetz_gateway.domain.audit import printable
+from neuronetz_gateway.domain.model_name import ModelNameError, canonical
+from neuronetz_gateway.errors import InvalidRequestError
+
+_DIGITS = re.compile(r"[0-9]{1,15}(_[0-9]{1,15})*", re.ASCII)
+_SPAN = re.compile(r"([0-9]{1,6})([smhdw])", re.ASCII)
+_SPAN_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_PREFIX = re.compile(r"nz_[0-9A-Za-z]{9}", re.ASCII)
+_LABEL_CHARACTERS = 200
+_MOST_TOKENS = 2**53 - 1  # what every JSON reader holds exactly
+_MOST_REQUESTS = 1_000_000_000  # the column holds 32 bits
+_REQUEST_OPTIONS = frozenset({"--rpm", "--concurrent"})
+
+
+def bound(option: str, text: str, *, least: int = 1) -> int | None:
+    """A limit or budget: a whole number, underscores allowed, or the word `none`, which takes it away."""
+    if text.strip().lower() == "none":
+        return None
+    digits = text.strip()
+    most = _MOST_REQUESTS if option in _REQUEST_OPTIONS else _MOST_TOKENS
+    if not _DIGITS.fullmatch(digits) or not least <= int(digits) <= most:
+        raise InvalidRequestError(
+            f"{option} takes a whole number from {least} to {most} or the word none, for example {option} 1000."
+        )
+    return int(digits)
+
+
+def bounds(given: dict[str, str | None], *, least: int = 1) -> dict[str, int | None]:
+    """The options that were given, by name; those that were left out are left out here too."""
+    return {name: bound(f"--{name}", text, least=least) for name, text in given.items() if text is not None}
+
+
+def span(option: str, text: str) -> timedelta:
+    """A length of time: 90s, 30m, 12h, 30d or 2w."""
+    found = _SPAN.fullmatch(text.strip().lower())
+    if found is None:
+        raise InvalidRequestError(f"{option} takes a length of time such as 90s, 30m, 12h, 30d or 2w.")
+    return timedelta(**{_SPAN_UNITS[found[2]]: int(found[1])})
+
+
+def moment(option: str, text: str, now: datetime) -> datetime:
+    """A time to come, in UTC: an ISO date or time (without a zone it is UTC), or a length of time from now."""
+    if _SPAN.fullmatch(text.strip().lower()):
+        return _ahead(option, now + span(option, text), now)
+    try:
+        read = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise InvalidRequestError(
+            f"{option} takes a date (2027-01-31), a time (2027-01-31T18:00:00+01:00) or a length of time (30d)."
+        ) from None
+    return _ahead(option, (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC), now)
+
+
+def _ahead(option: str, read: datetime, now: datetime) -> datetime:
+    if read <= now:
+        raise InvalidRequestError(f"{option} lies in the past: {read:%Y-%m-%d %H:%M} UTC.")
+    return read
+
+
+def prefix(option: str, text: str) -> str:
+    """The 12-character prefix of a key; anything else is refused and never repeated, as it may be a whole key."""
+    if _PREFIX.fullmatch(text):
+        return text
+    if len(text) > PREFIX_LENGTH and text.startswith("nz_"):
+        raise InvalidRequestError(
+            f"{option} takes the first {PREFIX_LENGTH} characters of a key alone; what was given is longer. It "
+            "may hold a secret, so it is not repeated here. Give the prefix that list-keys shows."
+        )
+    raise InvalidRequestError(
+        f"{option} takes the prefix of a key: nz_ and 9 characters, as list-keys shows it ({PREFIX_LENGTH} in all)."
+    )
+
+
+def label(option: str, text: str) -> str:
+    """A name for people: something to see, on one line, not endless."""
+    if not text.strip() or not text.isprintable() or len(text) > _LABEL_CHARACTERS:
+        raise InvalidRequestError(f"{option} takes 1 to {_LABEL_CHARACTERS} printable characters.")
+    return text.strip()
+
+
+def remark(option: str, text: str) -> str:
+    """A remark to keep, which may be empty."""
+    return label(option, text) if text.strip() else ""
+
+
+def models(text: str) -> frozenset[str]:
+    """The canonical names in a comma-separated list; an empty list allows nothing."""
+    return frozenset(_model(part.strip()) for part in text.split(",") if part.strip())
+
+
+def _model(name: str) -> str:
+    try:
+        return canonical(name)
+    except ModelNameError as error:
+        raise InvalidRequestError(f"--models: {printable(name, 80)!r} cannot be allowed: {error}.") from None

@@ -1,0 +1,89 @@
+"""The values of the gateway as JSON documents with stable keys and as words for people."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from neuronetz_gateway.cli.output import count, iso
+from neuronetz_gateway.domain.api_key import ApiKey
+from neuronetz_gateway.domain.budget import BudgetUsage
+from neuronetz_gateway.domain.limit import Limits
+from neuronetz_gateway.domain.tenant import Tenant
+
+type Record = dict[str, Any]
+
+
+def tenant_record(tenant: Tenant) -> Record:
+    return {
+        "id": str(tenant.id),
+        "name": tenant.name,
+        "status": tenant.status.value,
+        "time_zone": tenant.time_zone,
+        "allow_all_models": tenant.allow_all_models,
+        "models": sorted(tenant.allowed_models),
+        "limits": limits_record(tenant.limits),
+        "created_at": iso(tenant.created_at),
+    }
+
+
+def key_record(key: ApiKey, now: datetime) -> Record:
+    """A key without its secret; models is null where it inherits the tenant's."""
+    return {
+        "id": str(key.id),
+        "tenant_id": str(key.tenant_id),
+        "name": key.name,
+        "prefix": key.prefix,
+        "status": key_status(key, now),
+        "models": None if key.allowed_models is None else sorted(key.allowed_models),
+        "limits": limits_record(key.limits),
+        "expires_at": iso(key.expires_at),
+        "revoked_at": iso(key.revoked_at),
+        "created_at": iso(key.created_at),
+    }
+
+
+def limits_record(limits: Limits) -> Record:
+    return {"rpm": limits.rpm, "tpm": limits.tpm, "concurrent": limits.concurrent, "output_cap": limits.output_cap}
+
+
+def budget_record(budget: BudgetUsage) -> Record:
+    return {
+        "scope": budget.scope,
+        "period": budget.period.value,
+        "limit_tokens": budget.limit_tokens,
+        "used_tokens": budget.used_tokens,
+        "reserved_tokens": budget.reserved_tokens,
+        "left_tokens": budget.left_tokens,
+        "window_start": iso(budget.window_start),
+        "window_end": iso(budget.window_end),
+    }
+
+
+def key_status(key: ApiKey, now: datetime) -> str:
+    """One of active, revoked, expired; a key whose revocation lies ahead (a rotation's overlap) is still active."""
+    if key.revoked_at is not None and key.revoked_at <= now:
+        return "revoked"
+    return "expired" if key.expires_at is not None and key.expires_at <= now else "active"
+
+
+def limits_words(limits: Limits, none: str) -> str:
+    """Limits in words, such as `120 requests/min, 16 at once`; `none` where there is no limit at all."""
+    parts = [
+        f"{count(figure)} {unit}"
+        for figure, unit in (
+            (limits.rpm, "requests/min"),
+            (limits.tpm, "tokens/min"),
+            (limits.concurrent, "at once"),
+            (limits.output_cap, "output tokens a request"),
+        )
+        if figure is not None
+    ]
+    return ", ".join(parts) or none
+
+
+def models_words(models: Iterable[str], *, allow_all: bool = False) -> str:
+    return "all" if allow_all else ", ".join(sorted(models)) or "none"
+
+
+def key_models_words(key: ApiKey) -> str:
+    return "as its tenant" if key.allowed_models is None else models_words(key.allowed_models)

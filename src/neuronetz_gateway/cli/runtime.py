@@ -1,0 +1,36 @@
+"""Runs one piece of asynchronous work of a command between the building and the closing of the services."""
+
+import asyncio
+import getpass
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from neuronetz_gateway.settings import Settings, load_settings
+from neuronetz_gateway.wiring import Services, build_services
+
+
+def run[T](work: Callable[[Services], Awaitable[T]], env_file: Path | None) -> T:
+    """The result of the work; raises SettingsError for bad settings and whatever GatewayError the work raises."""
+    return run_with(work, load_settings(env_file))
+
+
+def run_with[T](work: Callable[[Services], Awaitable[T]], settings: Settings) -> T:
+    """The same for settings that are loaded already."""
+    return asyncio.run(_carried(work, settings))
+
+
+async def _carried[T](work: Callable[[Services], Awaitable[T]], settings: Settings) -> T:
+    services = build_services(settings)
+    try:
+        return await work(services)
+    finally:
+        await services.aclose()
+
+
+def actor() -> str:
+    """Who gives the command, as revocations and changes are signed with."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):  # a container's uid need not have a name
+        return f"cli:uid-{os.getuid()}"

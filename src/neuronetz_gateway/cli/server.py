@@ -1,0 +1,82 @@
+"""The commands that serve: the gateway itself, its database's schema."""
+
+import os
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neuronetz_gateway.cli import output, serving
+from neuronetz_gateway.cli.options import ENV_FILE_VARIABLE, AsJson, EnvFile
+from neuronetz_gateway.db.migrating import head, migrate
+from neuronetz_gateway.settings import load_settings
+
+_METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+
+def serve(
+    host: Annotated[
+        str | None, typer.Option("--host", metavar="HOST", show_default=False, help="The address; without it: HOST.")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            "--port", min=0, max=65535, metavar="PORT", show_default=False, help="The port; without it: PORT."
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", min=1, max=64, metavar="N", show_default=False, help="Processes; without it: WORKERS."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+    env_file: EnvFile = None,
+) -> None:
+    """Serve the gateway until SIGTERM or Ctrl-C, after bringing its database to this version.
+
+    What runs then is finished within DRAIN_TIMEOUT_S. HOST, PORT and WORKERS are settings.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until uvicorn serves, SIGTERM ends us as Ctrl-C does
+    settings = load_settings(env_file)
+    number = workers or settings.workers
+    address = host or settings.host
+    with serving.listen(address, settings.port if port is None else port) as listener:
+        migrate(settings.database_url.get_secret_value())
+        if env_file is not None:
+            os.environ[ENV_FILE_VARIABLE] = str(env_file.resolve())
+        base_url = serving.base_url(address, listener)
+
+        def announce() -> None:
+            if as_json:
+                output.document({"base_url": base_url, "workers": number})
+            else:
+                output.remark(f"Serving on {base_url} with {number} worker{'s' if number > 1 else ''}; Ctrl-C stops.")
+
+        if number == 1:
+            serving.serve_alone(serving.uvicorn_config(settings), listener, announce)
+            return
+        with _shared_metrics():
+            serving.serve_with_workers(serving.uvicorn_config(settings, workers=number), listener, announce)
+
+
+def migrate_database(as_json: AsJson = False, env_file: EnvFile = None) -> None:
+    """Bring the database to the schema of this version; several at once wait for each other."""
+    migrate(load_settings(env_file).database_url.get_secret_value())
+    if as_json:
+        output.document({"revision": head()})
+    else:
+        output.line(f"The database is at revision {head()}.")
+
+
+@contextmanager
+def _shared_metrics() -> Iterator[None]:
+    """A private directory in which the workers of one run keep their counters, so that any of them can sum all."""
+    with tempfile.TemporaryDirectory(prefix="neuronetz-metrics-") as directory:
+        Path(directory).chmod(0o700)
+        os.environ[_METRICS_VARIABLE] = directory
+        yield

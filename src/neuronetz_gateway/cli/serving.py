@@ -1,0 +1,118 @@
+"""Serves the app with uvicorn on a socket that is bound before anything else is started."""
+
+import math
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from neuronetz_gateway.errors import ConflictError
+from neuronetz_gateway.settings import Settings
+
+APP = "neuronetz_gateway.asgi:create"  # by name: the floors keep cli from importing the app
+_IDLE_SECONDS = 60  # DESIGN §7: how long a connection may stay idle between two requests
+_READY_SECONDS = 30.0
+_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - names what a person may choose
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket, not yet listening; raises ConflictError where the address cannot be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ConflictError(f"{host} is no address to listen on: {error.strerror}.") from None
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise ConflictError(
+            f"{host}:{port} cannot be listened on: {error.strerror}. Give another port, for example --port {port + 1}."
+        ) from None
+    listener.set_inheritable(True)
+    return listener
+
+
+def base_url(host: str, listener: socket.socket) -> str:
+    """The address under which this machine reaches the listener."""
+    reachable = _ANY_ADDRESS.get(host, host)
+    port = address_of(host, listener)[1]
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+def address_of(host: str, listener: socket.socket) -> tuple[str, int]:
+    """The host with the port that the listener really has."""
+    return host, int(listener.getsockname()[1])
+
+
+def uvicorn_config(settings: Settings, *, workers: int = 1) -> uvicorn.Config:
+    return uvicorn.Config(
+        APP,
+        factory=True,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        workers=workers,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,  # the gateway itself decides whose X-Forwarded-For is believed
+        timeout_keep_alive=_IDLE_SECONDS,
+        timeout_graceful_shutdown=math.ceil(settings.drain_timeout_s),
+    )
+
+
+def serve_alone(config: uvicorn.Config, listener: socket.socket, announce: Callable[[], None]) -> None:
+    """Serve in this process until SIGINT or SIGTERM, drain, return."""
+    server = AnnouncingServer(config, announce)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        """Uvicorn takes the signals over, then raises them once more after the drain, when they end nothing here."""
+        del number, frame
+        server.should_exit = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    server.run(sockets=[listener])
+
+
+def serve_with_workers(config: uvicorn.Config, listener: socket.socket, announce: Callable[[], None]) -> None:
+    """Serve in several processes until SIGINT or SIGTERM, drain, return."""
+    workers = AnnouncingWorkers(config, [listener], announce)
+    workers.run()
+    if not workers.announced:
+        sys.exit(1)  # a worker has said why on stderr
+
+
+class AnnouncingServer(uvicorn.Server):
+    """Tells when connections are accepted."""
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if self.started and not self.should_exit:
+            self._announce()
+
+
+class AnnouncingWorkers(Multiprocess):
+    """Tells when every worker accepts connections."""
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], announce: Callable[[], None]) -> None:
+        super().__init__(config, sockets)
+        self._announce = announce
+        self.announced = False
+
+    def init_processes(self) -> None:
+        super().init_processes()
+        if all(process.wait_until_ready(_READY_SECONDS, self.should_exit) for process in self.processes):
+            self.announced = True
+            self._announce()

@@ -1,0 +1,53 @@
+"""One command on its way to Redis."""
+
+import asyncio
+from typing import Any
+
+from hiredis import ReplyError, pack_command
+
+from neuronetz_gateway.counters.errors import unavailable
+
+type Part = str | bytes | int
+
+
+class Call:
+    """A packed command, the future its caller awaits, the loop time at which that caller stops waiting.
+
+    script_body is set for an EVALSHA, so that the same call can be repeated with the script itself.
+    heard_before is what its link had received when the call was sent, -1 while it waits to be sent.
+    """
+
+    __slots__ = ("deadline", "future", "heard_before", "packed", "parts", "script_body")
+
+    def __init__(
+        self, parts: tuple[Part, ...], script_body: bytes | None, future: asyncio.Future[Any], deadline: float
+    ) -> None:
+        self.parts = parts
+        self.script_body = script_body
+        self.future = future
+        self.deadline = deadline
+        self.heard_before = -1
+        self.packed = _pack(parts)
+
+    def answer(self, reply: object) -> None:
+        """Gives the reply to the caller, if it still waits."""
+        if not self.future.done():
+            self.future.set_result(reply)
+
+    def fail(self, cause: BaseException | None) -> None:
+        """Tells the caller that the store did not serve, if it still waits."""
+        if not self.future.done():
+            self.future.set_exception(unavailable(cause))
+
+    def repeat_with_script(self, error: ReplyError) -> bool:
+        """Turns the call into an EVAL when Redis did not know the script: it has had no effect, EVAL loads it too."""
+        if self.script_body is None or self.future.done() or not str(error).startswith("NOSCRIPT"):
+            return False
+        self.packed = _pack(("EVAL", self.script_body, *self.parts[2:]))
+        self.script_body = None
+        return True
+
+
+def _pack(parts: tuple[Part, ...]) -> bytes:
+    packed: bytes = pack_command(parts)  # type: ignore[arg-type] # its stub means a tuple of any length
+    return packed

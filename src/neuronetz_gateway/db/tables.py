@@ -1,0 +1,182 @@
+"""The tables of the gateway as SQLAlchemy knows them; functions and triggers stand in migrations/sql."""
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+
+metadata = MetaData()
+_MOMENT = DateTime(timezone=True)
+_NOW = text("now()")
+_SCOPE = "scope IN ('tenant', 'key')"
+_PERIOD = "period IN ('daily', 'monthly', 'total')"
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("status", Text, nullable=False, server_default=text("'active'")),
+    Column("time_zone", Text, nullable=False, server_default=text("'UTC'")),
+    Column("allow_all_models", Boolean, nullable=False, server_default=text("false")),
+    Column("allowed_models", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("rpm", Integer),
+    Column("tpm", BigInteger),
+    Column("concurrent", Integer),
+    Column("output_cap", Integer),
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    Column("created_at", _MOMENT, nullable=False, server_default=_NOW),
+    UniqueConstraint("name", name="tenants_name_key"),
+    CheckConstraint("status IN ('active', 'suspended')", name="tenants_status_check"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("tenant_id", Uuid, ForeignKey("tenants.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("prefix", Text, nullable=False),
+    Column("secret_hash", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("pepper_id", Text, nullable=False),
+    Column("proven_at", _MOMENT),
+    Column("allowed_models", ARRAY(Text)),
+    Column("expires_at", _MOMENT),
+    Column("revoked_at", _MOMENT),
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    Column("created_at", _MOMENT, nullable=False, server_default=_NOW),
+    UniqueConstraint("prefix", name="api_keys_prefix_key"),
+    UniqueConstraint("id", "tenant_id", name="api_keys_id_tenant_id_key"),
+    Index("api_keys_tenant_id_idx", "tenant_id"),
+)
+
+key_limits = Table(
+    "key_limits",
+    metadata,
+    Column("api_key_id", Uuid, primary_key=True),
+    Column("tenant_id", Uuid, nullable=False),
+    Column("rpm", Integer),
+    Column("tpm", BigInteger),
+    Column("concurrent", Integer),
+    Column("output_cap", Integer),
+    ForeignKeyConstraint(["api_key_id", "tenant_id"], ["api_keys.id", "api_keys.tenant_id"], ondelete="CASCADE"),
+)
+
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("tenant_id", Uuid, ForeignKey("tenants.id"), nullable=False),
+    Column("scope_id", Uuid, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("period", Text, nullable=False),
+    Column("limit_tokens", BigInteger, nullable=False),
+    PrimaryKeyConstraint("scope_id", "period"),
+    CheckConstraint(_SCOPE, name="budgets_scope_check"),
+    CheckConstraint(_PERIOD, name="budgets_period_check"),
+    CheckConstraint("limit_tokens >= 0", name="budgets_limit_tokens_check"),
+)
+
+budget_usage = Table(
+    "budget_usage",
+    metadata,
+    Column("tenant_id", Uuid, nullable=False),
+    Column("scope_id", Uuid, nullable=False),
+    Column("period", Text, nullable=False),
+    Column("window_start", _MOMENT, nullable=False),
+    Column("used", BigInteger, nullable=False, server_default=text("0")),
+    Column("reserved", BigInteger, nullable=False, server_default=text("0")),
+    PrimaryKeyConstraint("scope_id", "period", "window_start"),
+    CheckConstraint(_PERIOD, name="budget_usage_period_check"),
+    CheckConstraint("reserved >= 0", name="budget_usage_reserved_check"),
+)
+
+reservations = Table(
+    "reservations",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("process_id", Uuid, nullable=False),
+    Column("tenant_id", Uuid, nullable=False),
+    Column("api_key_id", Uuid, nullable=False),
+    Column("day", _MOMENT, nullable=False),
+    Column("month", _MOMENT, nullable=False),
+    Column("reserved", BigInteger, nullable=False),
+    Column("prompt_bound", BigInteger, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("endpoint", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("user_agent", Text, nullable=False),
+    Column("admitted_at", _MOMENT, nullable=False),
+    CheckConstraint("prompt_bound >= 0 AND reserved >= prompt_bound", name="reservations_reserved_check"),
+)
+
+revocations = Table(
+    "revocations",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("tenant_id", Uuid, ForeignKey("tenants.id"), nullable=False),
+    Column("api_key_id", Uuid, ForeignKey("api_keys.id")),
+    Column("action", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", _MOMENT, nullable=False, server_default=_NOW),
+    CheckConstraint("action IN ('revoked', 'suspended', 'resumed', 'rotated')", name="revocations_action_check"),
+    Index("revocations_at_idx", "at"),
+)
+
+processes = Table(
+    "processes",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("started_at", _MOMENT, nullable=False, server_default=_NOW),
+    Column("heartbeat_at", _MOMENT, nullable=False, server_default=_NOW),
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", Uuid, nullable=False),
+    Column("recorded_on", Date, nullable=False, server_default=text("((now() AT TIME ZONE 'UTC'))::date")),
+    Column("tenant_id", Uuid, nullable=False),
+    Column("api_key_id", Uuid, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("endpoint", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("status", SmallInteger, nullable=False),
+    Column("reason", Text, nullable=False, server_default=text("''")),
+    Column("prompt_tokens", BigInteger, nullable=False, server_default=text("0")),
+    Column("output_tokens", BigInteger, nullable=False, server_default=text("0")),
+    Column("charged_tokens", BigInteger, nullable=False, server_default=text("0")),
+    Column("estimated", Boolean, nullable=False, server_default=text("false")),
+    Column("reserved_tokens", BigInteger, nullable=False, server_default=text("0")),
+    Column("first_byte_ms", Integer),
+    Column("duration_ms", Integer),
+    Column("admitted_at", _MOMENT, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("user_agent", Text, nullable=False),
+    PrimaryKeyConstraint("id", "recorded_on"),
+    Index("audit_log_tenant_id_admitted_at_idx", "tenant_id", "admitted_at"),
+    postgresql_partition_by="RANGE (recorded_on)",
+)

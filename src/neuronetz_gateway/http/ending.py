@@ -1,0 +1,58 @@
+"""How an exchange is begun towards its caller, ended badly, refused late."""
+
+from starlette.types import Send
+
+from neuronetz_gateway.domain.audit import Outcome
+from neuronetz_gateway.errors import GatewayError, UpstreamBrokenError, UpstreamTimedOutError
+from neuronetz_gateway.http.exchange import Exchange
+
+OK_STATUS = 200
+
+
+async def start_response(exchange: Exchange, headers: list[tuple[bytes, bytes]], send: Send) -> None:
+    if exchange.call.adjusted:
+        headers = [*headers, (b"x-gateway-adjusted", ",".join(exchange.call.adjusted).encode("ascii"))]
+    exchange.status, exchange.response_started = OK_STATUS, True
+    await send({"type": "http.response.start", "status": OK_STATUS, "headers": headers})
+
+
+async def send_error_event(exchange: Exchange, error: GatewayError, send: Send, *, before: bytes = b"") -> None:
+    """Say what happened in the surface's own words, then leave the answer unfinished: never a clean end (DESIGN §6).
+
+    The server closes the connection of an unfinished answer. A whole JSON body has no room for an event: it just stops.
+    """
+    exchange.reason = error.code
+    event = exchange.endpoint.surface.error_event(error, exchange.request_id) if exchange.call.streamed else b""
+    if before or event:
+        await send({"type": "http.response.body", "body": before + event, "more_body": True})
+
+
+async def end_from_outside(exchange: Exchange, outcome: Outcome, send: Send) -> None:
+    """The caller has left, or the gateway ended the relay: say so to whoever still listens."""
+    exchange.outcome = outcome
+    if outcome is Outcome.CALLER_LEFT:
+        return
+    error = over_reservation() if outcome is Outcome.CUT else UpstreamTimedOutError("The request took too long.")
+    if not exchange.response_started:
+        raise refused(exchange, outcome, error)
+    await send_error_event(exchange, error, send)
+
+
+def refused[E: GatewayError](exchange: Exchange, outcome: Outcome, error: E) -> E:
+    """Note on the exchange how it ended; give the error to raise."""
+    exchange.outcome, exchange.status, exchange.reason = outcome, error.status, error.code
+    return error
+
+
+def outcome_of(failure: GatewayError, *, forwarded: bool) -> Outcome:
+    if not forwarded:
+        return Outcome.NOT_FORWARDED
+    return Outcome.UPSTREAM_TIMED_OUT if isinstance(failure, UpstreamTimedOutError) else Outcome.UPSTREAM_BROKEN
+
+
+def over_reservation() -> UpstreamBrokenError:
+    return UpstreamBrokenError("The answer was cut by the gateway: it went past what was reserved for it.")
+
+
+def cut_short() -> UpstreamBrokenError:
+    return UpstreamBrokenError("The model server ended its answer before it was complete.")

@@ -1,0 +1,80 @@
+"""One answer of the model server passing through to its caller."""
+
+import httpx
+from starlette.types import Send
+
+from neuronetz_gateway.domain.audit import Outcome
+from neuronetz_gateway.errors import GatewayError
+from neuronetz_gateway.http.ending import cut_short, outcome_of, over_reservation, send_error_event, start_response
+from neuronetz_gateway.http.exchange import Exchange
+from neuronetz_gateway.http.upstream_errors import failure_of
+from neuronetz_gateway.surfaces.surface import Meter, StreamEditor
+from neuronetz_gateway.upstream.headers import response_headers
+
+
+def raw_stream(response: httpx.Response) -> httpx.AsyncByteStream:
+    """The raw bytes as they arrive, without httpx's own wrappers around them."""
+    if not isinstance(response.stream, httpx.AsyncByteStream):
+        raise TypeError("the transport gave no asynchronous stream")
+    return response.stream
+
+
+class Passage:
+    """Every chunk is metered, edited where the gateway had asked for more than its caller, sent on at once."""
+
+    def __init__(self, exchange: Exchange, response: httpx.Response, send: Send) -> None:
+        inference = exchange.endpoint.inference
+        self.exchange, self.response, self.send = exchange, response, send
+        self.meter: Meter | None = inference.new_meter(exchange.call) if inference else None
+        self.editor: StreamEditor | None = inference.new_editor(exchange.call) if inference else None
+        self.granted = exchange.reservation.granted_output_tokens
+
+    async def run(self) -> None:
+        headers = response_headers(self.response)
+        if self.editor is not None:
+            headers = [pair for pair in headers if pair[0] != b"content-length"]
+        await start_response(self.exchange, headers, self.send)
+        try:
+            whole = await self._pass_all()
+        except httpx.TransportError as error:
+            failure = failure_of(error)
+            await self._break(outcome_of(failure, forwarded=True), failure)
+            return
+        finally:
+            self._read_meter()
+        if whole:
+            await self._finish()
+        else:
+            await self._break(Outcome.CUT, over_reservation())
+
+    async def _pass_all(self) -> bool:
+        """False where the answer went past its reservation: its upstream is then given up."""
+        async for chunk in raw_stream(self.response):
+            if self.meter is not None:
+                self.meter.feed(chunk)
+                if self.meter.counted_output > self.granted:
+                    return False
+            shown = self.editor.feed(chunk) if self.editor is not None else chunk
+            if shown:
+                await self.send({"type": "http.response.body", "body": shown, "more_body": True})
+        return True
+
+    async def _finish(self) -> None:
+        reading = self.exchange.reading
+        if self.meter is not None and (reading.failed or not reading.terminated):
+            # Ollama ends a broken stream like a whole one; its terminator is the only proof (OLLAMA §3.5).
+            await self._break(Outcome.UPSTREAM_BROKEN, cut_short())
+            return
+        self.exchange.outcome = Outcome.COMPLETED
+        await self.send({"type": "http.response.body", "body": self._rest(), "more_body": False})
+
+    async def _break(self, outcome: Outcome, error: GatewayError) -> None:
+        self.exchange.outcome = outcome
+        await send_error_event(self.exchange, error, self.send, before=self._rest())
+
+    def _rest(self) -> bytes:
+        return self.editor.flush() if self.editor is not None else b""
+
+    def _read_meter(self) -> None:
+        if self.meter is not None:
+            self.exchange.reading = self.meter.reading()

@@ -1,0 +1,115 @@
+"""What the audit log tells about a tenant."""
+
+from dataclasses import dataclass, fields
+from datetime import date, datetime
+from uuid import UUID
+
+from sqlalchemy import Date, cast, func, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from neuronetz_gateway.db.tables import audit_log
+from neuronetz_gateway.domain.audit import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """One request as it was written down; admitted_at is when it was refused where it was."""
+
+    id: UUID
+    tenant_id: UUID
+    api_key_id: UUID
+    request_id: str
+    endpoint: str
+    model: str
+    outcome: Outcome
+    status: int
+    reason: str
+    prompt_tokens: int
+    output_tokens: int
+    charged_tokens: int
+    estimated: bool
+    reserved_tokens: int
+    first_byte_ms: int | None
+    duration_ms: int | None
+    admitted_at: datetime
+    recorded_on: date
+    address: str
+    user_agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUsage:
+    """What one model consumed on one day, refused requests apart."""
+
+    day: date
+    model: str
+    requests: int
+    prompt_tokens: int
+    output_tokens: int
+    charged_tokens: int
+
+
+_FIELDS = tuple(field.name for field in fields(AuditRecord))
+
+
+class AuditLog:
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def ensure_partitions(self, days: int) -> int:
+        """Makes the day partitions from today (UTC) on that are missing; how many those were."""
+        made = await self._connection.scalar(
+            text("select audit_log_ensure_partitions((now() at time zone 'UTC')::date, :days)"), {"days": days}
+        )
+        return int(made or 0)
+
+    async def usage(
+        self, tenant_id: UUID, *, since: datetime, time_zone: str = "UTC", api_key_id: UUID | None = None
+    ) -> list[ModelUsage]:
+        """Consumption by day of the given zone, then by model, the oldest first, of one key where it is given."""
+        day = cast(func.timezone(time_zone, audit_log.c.admitted_at), Date).label("day")
+        statement = (
+            select(
+                day,
+                audit_log.c.model,
+                func.count().label("requests"),
+                func.sum(audit_log.c.prompt_tokens).label("prompt_tokens"),
+                func.sum(audit_log.c.output_tokens).label("output_tokens"),
+                func.sum(audit_log.c.charged_tokens).label("charged_tokens"),
+            )
+            .where(
+                audit_log.c.tenant_id == tenant_id,
+                audit_log.c.admitted_at >= since,
+                audit_log.c.outcome != Outcome.REFUSED.value,
+            )
+            .group_by("day", audit_log.c.model)
+            .order_by("day", audit_log.c.model)
+        )
+        if api_key_id is not None:
+            statement = statement.where(audit_log.c.api_key_id == api_key_id)
+        return [
+            ModelUsage(
+                day=row.day,
+                model=row.model,
+                requests=row.requests,
+                prompt_tokens=int(row.prompt_tokens),
+                output_tokens=int(row.output_tokens),
+                charged_tokens=int(row.charged_tokens),
+            )
+            for row in (await self._connection.execute(statement)).all()
+        ]
+
+    async def list(
+        self, tenant_id: UUID, *, since: datetime, limit: int, api_key_id: UUID | None = None
+    ) -> list[AuditRecord]:
+        """The newest records at or after a moment, the newest first, of one key where it is given."""
+        statement = (
+            select(*(audit_log.c[name] for name in _FIELDS))
+            .where(audit_log.c.tenant_id == tenant_id, audit_log.c.admitted_at >= since)
+            .order_by(audit_log.c.admitted_at.desc(), audit_log.c.id.desc())
+            .limit(limit)
+        )
+        if api_key_id is not None:
+            statement = statement.where(audit_log.c.api_key_id == api_key_id)
+        rows = (await self._connection.execute(statement)).mappings().all()
+        return [AuditRecord(**{**row, "outcome": Outcome(row["outcome"])}) for row in rows]

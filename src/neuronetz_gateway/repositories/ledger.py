@@ -1,0 +1,126 @@
+"""Reserving, settling and refusing in Postgres, a batch a call."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from neuronetz_gateway.db.database import Database
+from neuronetz_gateway.domain.audit import RefusalEvent, Settlement
+from neuronetz_gateway.repositories.unit_of_work import unit_of_work
+
+STALE = "stale"
+
+
+class ReservationRequest(NamedTuple):
+    """One reservation asked for; the fields stand in the order of the SQL type reservation_request_r1."""
+
+    id: UUID
+    process_id: UUID
+    tenant_id: UUID
+    tenant_version: int
+    api_key_id: UUID
+    key_version: int
+    day: datetime
+    month: datetime
+    prompt_bound_tokens: int
+    output_wanted_tokens: int
+    model: str
+    endpoint: str
+    request_id: str
+    address: str
+    user_agent: str
+    admitted_at: datetime
+
+
+class Verdict(NamedTuple):
+    """Granted output tokens, or None with what refused: STALE, or a scope and period ('key.daily') with its figures."""
+
+    granted_tokens: int | None
+    refused_by: str | None
+    refused_limit_tokens: int | None
+    refused_left_tokens: int | None
+
+
+class Ledger:
+    """The calls of the ledger; each is one transaction.
+
+    Raises BatchDataError, NotCommittedError and UnknownOutcomeError (db/group_commit.py) for the batch as a whole.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._reserving = database.link("reserve")
+        self._settling = database.link("settle")
+        self._refusing = database.link("refuse")
+        self._upkeep = database.link("upkeep")
+
+    async def reserve(self, batch: Sequence[ReservationRequest]) -> list[Verdict]:
+        """One verdict a request, in order; a request whose id is held already gets what it was granted then."""
+        rows = await self._reserving.fetch("select * from reserve_r1($1)", batch)
+        return [Verdict(*row) for row in rows]
+
+    async def settle(self, batch: Sequence[Settlement]) -> list[bool]:
+        """Ends reservations; whether each was found, which it is no more the second time."""
+        rows = [
+            (
+                item.reservation_id,
+                item.outcome,
+                item.status,
+                item.charge.prompt_tokens,
+                item.charge.output_tokens,
+                item.charge.total_tokens,
+                item.charge.estimated,
+                None if item.first_byte_seconds is None else round(item.first_byte_seconds * 1000),
+                round(item.duration_seconds * 1000),
+            )
+            for item in batch
+        ]
+        answer = await self._settling.fetch("select settle_r1($1)", rows)
+        found = set(answer[0][0])
+        return [item.reservation_id in found for item in batch]
+
+    async def refuse(self, batch: Sequence[RefusalEvent]) -> None:
+        """Writes refusals down; one that was written already stays as it is."""
+        rows = [
+            (
+                item.id,
+                item.tenant_id,
+                item.api_key_id,
+                item.endpoint,
+                item.model,
+                item.request_id,
+                item.address,
+                item.user_agent,
+                item.status,
+                item.reason,
+                item.refused_at,
+            )
+            for item in batch
+        ]
+        await self._refusing.fetch("select refuse_r1($1)", rows)
+
+    async def end_sessions(self, sessions: Iterable[str]) -> set[str]:
+        """Ends sessions of the server whose connections were lost; those that are there yet.
+
+        What a session did is final, and seen by the next statement, once it is gone.
+        """
+        query = (
+            "select application_name, pg_terminate_backend(pid) from pg_stat_activity where application_name = any($1)"
+        )
+        return {row[0] for row in await self._upkeep.fetch(query, list(sessions))}
+
+    async def heartbeat(self, process_id: UUID, *, host: str, pid: int) -> None:
+        """Says that this process lives; registers it the first time. Raises UnavailableError."""
+        async with unit_of_work(self._database) as uow:
+            await uow.processes.heartbeat(process_id, host=host, pid=pid)
+
+    async def forget_process(self, process_id: UUID) -> None:
+        """Takes a process off the list if it holds nothing. Raises UnavailableError."""
+        async with unit_of_work(self._database) as uow:
+            await uow.processes.remove_idle(process_id)
+
+    async def ensure_partitions(self, days: int) -> None:
+        """Makes the audit log's partitions from today (UTC) on where they are missing. Raises UnavailableError."""
+        async with unit_of_work(self._database) as uow:
+            await uow.audit_log.ensure_partitions(days)

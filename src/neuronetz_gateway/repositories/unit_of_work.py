@@ -1,0 +1,40 @@
+"""All repositories over one transaction."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from neuronetz_gateway.db.database import Database
+from neuronetz_gateway.repositories.api_keys import ApiKeys
+from neuronetz_gateway.repositories.audit_log import AuditLog
+from neuronetz_gateway.repositories.budget_usage import BudgetUsages
+from neuronetz_gateway.repositories.budgets import Budgets
+from neuronetz_gateway.repositories.key_limits import KeyLimits
+from neuronetz_gateway.repositories.processes import Processes
+from neuronetz_gateway.repositories.revocations import Revocations
+from neuronetz_gateway.repositories.tenants import Tenants
+
+
+class UnitOfWork:
+    """Changes that belong together; whoever opened the transaction commits them."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self.tenants = Tenants(connection)
+        self.api_keys = ApiKeys(connection)
+        self.key_limits = KeyLimits(connection)
+        self.budgets = Budgets(connection)
+        self.budget_usage = BudgetUsages(connection)
+        self.revocations = Revocations(connection)
+        self.audit_log = AuditLog(connection)
+        self.processes = Processes(connection)
+
+
+@asynccontextmanager
+async def unit_of_work(database: Database) -> AsyncIterator[UnitOfWork]:
+    """Opens a transaction; commits on leaving, rolls back on an error.
+
+    Raises UnavailableError where Postgres is away or does not answer in time.
+    """
+    async with database.begin() as connection:
+        yield UnitOfWork(connection)

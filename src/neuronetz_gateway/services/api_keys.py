@@ -1,0 +1,164 @@
+"""Making keys, taking them away, changing what they may do."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from neuronetz_gateway.db.database import Database
+from neuronetz_gateway.domain.api_key import PREFIX_LENGTH, ApiKey, PlainKey
+from neuronetz_gateway.domain.limit import Limits
+from neuronetz_gateway.errors import ConflictError, NotFoundError
+from neuronetz_gateway.key_hashing import KeyHasher
+from neuronetz_gateway.repositories.revocations import RevocationAction
+from neuronetz_gateway.repositories.unit_of_work import UnitOfWork, unit_of_work
+
+_NO_LIMITS = Limits()
+
+
+class IssuedKey(NamedTuple):
+    """A new key with the only copy of its secret, to be shown once."""
+
+    api_key: ApiKey
+    plain: PlainKey
+
+
+class KeyRegistry:
+    """Every method raises NotFoundError for an unknown tenant or prefix, UnavailableError while Postgres is away.
+
+    `choice` picks a character at random (secrets.choice). Models are canonical names; None inherits, empty denies.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        hasher: KeyHasher,
+        *,
+        choice: Callable[[str], str],
+        now: Callable[[], datetime],
+        new_id: Callable[[], UUID],
+    ) -> None:
+        self._database = database
+        self._hasher = hasher
+        self._choice = choice
+        self._now = now
+        self._new_id = new_id
+
+    async def issue(
+        self,
+        tenant_name: str,
+        name: str,
+        *,
+        limits: Limits = _NO_LIMITS,
+        allowed_models: frozenset[str] | None = None,
+        expires_at: datetime | None = None,
+    ) -> IssuedKey:
+        """A new key; its limits and models only narrow those of its tenant."""
+        plain, secret_hash = await self._minted()
+        async with unit_of_work(self._database) as uow:
+            tenant = await uow.tenants.get_by_name(tenant_name)
+            key = await self._add(uow, tenant.id, plain, secret_hash, name, allowed_models, expires_at)
+            return IssuedKey(await _limited(uow, key, limits), plain)
+
+    async def list(self, tenant_name: str) -> list[ApiKey]:
+        """All keys of a tenant, the oldest first, the dead ones included."""
+        async with unit_of_work(self._database) as uow:
+            tenant = await uow.tenants.get_by_name(tenant_name)
+            return await uow.api_keys.list(tenant.id)
+
+    async def revoke(self, prefix: str, *, actor: str, reason: str) -> ApiKey:
+        """Refuses a key from the next request on, for ever; one that was revoked before stays as it is."""
+        async with unit_of_work(self._database) as uow:
+            key = await _by_prefix(uow, prefix)
+            if key.revoked_at is not None:
+                return key
+            await self._write_down(uow, key, RevocationAction.REVOKED, actor, reason)
+            return await uow.api_keys.revoke(key.tenant_id, key.id, self._now())
+
+    async def rotate(self, prefix: str, *, overlap_seconds: float, actor: str) -> IssuedKey:
+        """A new key with the name, limits, models, budgets and expiry of another, which dies after the overlap.
+
+        The budgets of the new key begin unused. Raises ConflictError for a key that is dead already.
+        """
+        plain, secret_hash = await self._minted()
+        async with unit_of_work(self._database) as uow:
+            old = await _by_prefix(uow, prefix)
+            now = self._now()
+            if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= now):
+                raise ConflictError(f"The key {old.prefix} is revoked or expired; create-key makes a new one.")
+            new = await self._add(uow, old.tenant_id, plain, secret_hash, old.name, old.allowed_models, old.expires_at)
+            new = await _limited(uow, new, old.limits)
+            for budget in await uow.budgets.list(old.tenant_id, old.id):
+                await uow.budgets.set(old.tenant_id, "key", new.id, budget.period, budget.limit_tokens)
+            end = now + timedelta(seconds=overlap_seconds)
+            if old.expires_at is None or end < old.expires_at:
+                await uow.api_keys.set_expiry(old.tenant_id, old.id, end)
+            await self._write_down(uow, old, RevocationAction.ROTATED, actor, f"replaced by {new.prefix}")
+            return IssuedKey(new, plain)
+
+    async def set_limits(self, prefix: str, changes: dict[str, int | None]) -> ApiKey:
+        """Changes the named limits (rpm, tpm, concurrent, output_cap), leaves the others; None takes one away."""
+        async with unit_of_work(self._database) as uow:
+            key = await _by_prefix(uow, prefix)
+            return await _limited(uow, key, replace(key.limits, **changes))
+
+    async def set_models(self, prefix: str, models: frozenset[str] | None) -> ApiKey:
+        """Replaces the models that a key may use."""
+        async with unit_of_work(self._database) as uow:
+            key = await _by_prefix(uow, prefix)
+            return await uow.api_keys.set_models(key.tenant_id, key.id, models)
+
+    async def _minted(self) -> tuple[PlainKey, str]:
+        plain = PlainKey.issue(self._choice)
+        # Before the transaction: Argon2id takes its time, and no session is held while it does.
+        return plain, await asyncio.to_thread(self._hasher.hash, plain)
+
+    async def _add(
+        self,
+        uow: UnitOfWork,
+        tenant_id: UUID,
+        plain: PlainKey,
+        secret_hash: str,
+        name: str,
+        allowed_models: frozenset[str] | None,
+        expires_at: datetime | None,
+    ) -> ApiKey:
+        return await uow.api_keys.add(
+            tenant_id,
+            self._new_id(),
+            name=name,
+            prefix=plain.prefix,
+            secret_hash=secret_hash,
+            digest=self._hasher.digest(plain),
+            pepper_id=self._hasher.pepper_id,
+            created_at=self._now(),
+            allowed_models=allowed_models,
+            expires_at=expires_at,
+        )
+
+    async def _write_down(
+        self, uow: UnitOfWork, key: ApiKey, action: RevocationAction, actor: str, reason: str
+    ) -> None:
+        await uow.revocations.add(
+            key.tenant_id, self._new_id(), api_key_id=key.id, action=action, actor=actor, reason=reason, at=self._now()
+        )
+
+
+async def _by_prefix(uow: UnitOfWork, prefix: str) -> ApiKey:
+    # A whole key given as its prefix must not come back in a message.
+    prefix = prefix[:PREFIX_LENGTH]
+    try:
+        return await uow.api_keys.get_by_prefix(prefix)
+    except NotFoundError:
+        raise NotFoundError(
+            f"There is no key with the prefix {prefix}; list-keys --tenant NAME shows them.", field="prefix"
+        ) from None
+
+
+async def _limited(uow: UnitOfWork, key: ApiKey, limits: Limits) -> ApiKey:
+    if limits == key.limits:
+        return key
+    await uow.key_limits.set(key.tenant_id, key.id, limits)
+    return await uow.api_keys.get(key.tenant_id, key.id)

@@ -1,0 +1,209 @@
+"""Holding tokens for requests, then settling what they consumed."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+import structlog
+
+from neuronetz_gateway.db.group_commit import BatchDataError, GroupCommit, NotCommittedError, UnknownOutcomeError
+from neuronetz_gateway.domain.audit import Outcome, RefusalEvent, Settlement
+from neuronetz_gateway.domain.budget import Period, Reservation, ReservationAsk, Windows, window_end, windows_at
+from neuronetz_gateway.domain.principal import Principal
+from neuronetz_gateway.domain.usage import NOTHING
+from neuronetz_gateway.errors import BudgetExceededError, StalePrincipalError, UnavailableError
+from neuronetz_gateway.repositories.ledger import STALE, Ledger, ReservationRequest, Verdict
+from neuronetz_gateway.services.doubtful_reservations import DoubtfulReservations
+from neuronetz_gateway.services.patient_commit import PatientCommit
+from neuronetz_gateway.services.process_life import ProcessLife
+
+_log = structlog.get_logger(__name__)
+_MARGIN_SECONDS = 1.0  # past the server's statement time-out: the time-out's own error must arrive
+_CALLER_LEFT = 499
+_UNAVAILABLE = 503
+_SCOPES = {"tenant": "this tenant", "key": "this API key"}
+
+
+class BudgetLedger:
+    """The owner of every reservation from the moment it is asked for (DESIGN §5).
+
+    Whoever waits may leave, a commit may be unknown, Postgres may go away: what was reserved is settled or released
+    all the same, exactly once. `happened` counts events by name: settlement_lost, refusal_lost, reservation_in_doubt.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        process_id: UUID,
+        statement_timeout_seconds: float,
+        heartbeat_seconds: float = 5.0,
+        max_queued: int = 10_000,
+        answer_within_seconds: float = 0.9,
+        close_within_seconds: float = 10.0,
+        happened: Callable[[str], None] = lambda _event: None,
+    ) -> None:
+        self._ledger = ledger
+        self._process_id = process_id
+        self._answer_within_seconds = answer_within_seconds
+        self._close_within_seconds = close_within_seconds
+        self._happened = happened
+        self._life = ProcessLife(ledger, process_id, heartbeat_seconds=heartbeat_seconds)
+        self._reserving = GroupCommit(
+            self._reserve_batch, name="reserve", max_queued=max_queued, unclaimed=self._release_unclaimed
+        )
+        self._settling = PatientCommit(ledger.settle, name="settlement", max_queued=max_queued, happened=happened)
+        self._refusing = PatientCommit(self._refuse_batch, name="refusal", max_queued=max_queued, happened=happened)
+        self._doubtful = DoubtfulReservations(
+            self._release,
+            ledger.end_sessions,
+            possible_for_seconds=statement_timeout_seconds + _MARGIN_SECONDS,
+        )
+        self._open = False
+
+    @property
+    def pending(self) -> int:
+        """How many reservations, settlements, refusals and releases Postgres has not answered yet."""
+        return self._reserving.pending + self._settling.pending + self._refusing.pending + len(self._doubtful)
+
+    async def start(self) -> None:
+        """Registers this process and begins its heartbeat; where Postgres is away it goes on trying."""
+        await self._life.start()
+        self._open = True
+
+    async def aclose(self) -> None:
+        """Flushes everything, for at most `close_within_seconds`; what is left then is for recovery."""
+        self._open = False
+        lanes = (self._reserving, self._doubtful, self._settling, self._refusing)
+        try:
+            async with asyncio.timeout(self._close_within_seconds):
+                for lane in lanes:
+                    await lane.drain()
+        except TimeoutError:
+            _log.error("ledger_closed_with_work_left", pending=self.pending)
+        for lane in lanes:
+            await lane.stop()
+        await self._life.aclose()
+
+    async def reserve(self, principal: Principal, ask: ReservationAsk) -> Reservation:
+        """Holds the prompt bound and as much output as is wanted and left, committed.
+
+        Raises BudgetExceededError, StalePrincipalError (read the principal anew), UnavailableError (whatever else:
+        nothing is held then, or is released by this ledger).
+        """
+        if not (self._open and self._life.registered):
+            raise UnavailableError("The budget ledger is not available.")
+        windows = windows_at(ask.admitted_at, principal.time_zone)
+        future = self._reserving.submit(self._request(principal, ask, windows))
+        timer = asyncio.get_running_loop().call_later(self._answer_within_seconds, _give_up, future)
+        try:
+            verdict = await future
+        except asyncio.CancelledError:
+            self._release_if_granted(ask.id, future)
+            raise
+        except BatchDataError as error:
+            _log.error("reservation_impossible", reservation_id=str(ask.id), exc_info=error)
+            raise UnavailableError("The budget ledger could not take this request.") from error
+        except (NotCommittedError, UnknownOutcomeError, TimeoutError) as error:
+            raise UnavailableError("The budget ledger is not available.") from error
+        finally:
+            timer.cancel()
+        if verdict.granted_tokens is None:
+            raise _refusal(principal, ask, windows, verdict)
+        return Reservation(
+            id=ask.id,
+            tenant_id=principal.tenant_id,
+            api_key_id=principal.api_key_id,
+            prompt_bound_tokens=ask.prompt_bound_tokens,
+            granted_output_tokens=verdict.granted_tokens,
+            admitted_at=ask.admitted_at,
+        )
+
+    def settle(self, settlement: Settlement) -> None:
+        """Hands the end of a reservation over; synchronous, never raises, idempotent by its id."""
+        self._settling.post(settlement)
+
+    def refuse(self, refusal: RefusalEvent) -> None:
+        """Hands a refusal over for the audit log; synchronous, never raises."""
+        self._refusing.post(refusal)
+
+    def _request(self, principal: Principal, ask: ReservationAsk, windows: Windows) -> ReservationRequest:
+        return ReservationRequest(
+            ask.id,
+            self._process_id,
+            principal.tenant_id,
+            principal.tenant_version,
+            principal.api_key_id,
+            principal.key_version,
+            windows.day,
+            windows.month,
+            ask.prompt_bound_tokens,
+            ask.output_wanted_tokens,
+            ask.model,
+            ask.endpoint,
+            ask.request_id,
+            ask.address,
+            ask.user_agent,
+            ask.admitted_at,
+        )
+
+    async def _reserve_batch(self, batch: list[ReservationRequest]) -> list[Verdict]:
+        try:
+            return await self._ledger.reserve(batch)
+        except UnknownOutcomeError as error:
+            self._happened("reservation_in_doubt")
+            self._doubtful.add([request.id for request in batch], error.session)
+            raise
+
+    async def _refuse_batch(self, batch: list[RefusalEvent]) -> Sequence[None]:
+        await self._ledger.refuse(batch)
+        return [None] * len(batch)
+
+    async def _release(self, reservation_id: UUID) -> bool:
+        return await self._settling.submit(_release(reservation_id, _UNAVAILABLE))
+
+    def _release_unclaimed(
+        self, request: ReservationRequest, verdict: Verdict, future: asyncio.Future[Verdict]
+    ) -> None:
+        if verdict.granted_tokens is not None:
+            self.settle(_release(request.id, _CALLER_LEFT if future.cancelled() else _UNAVAILABLE))
+
+    def _release_if_granted(self, reservation_id: UUID, future: asyncio.Future[Verdict]) -> None:
+        """The caller left between the verdict and its own waking; later verdicts are _release_unclaimed's."""
+        granted = future.done() and not future.cancelled() and future.exception() is None
+        if granted and future.result().granted_tokens is not None:
+            self.settle(_release(reservation_id, _CALLER_LEFT))
+
+
+def _give_up(future: asyncio.Future[Verdict]) -> None:
+    if not future.done():
+        future.set_exception(TimeoutError())
+
+
+def _release(reservation_id: UUID, status: int) -> Settlement:
+    return Settlement(reservation_id, Outcome.NOT_FORWARDED, status, NOTHING)
+
+
+def _refusal(
+    principal: Principal, ask: ReservationAsk, windows: Windows, verdict: Verdict
+) -> StalePrincipalError | BudgetExceededError:
+    if verdict.refused_by is None or verdict.refused_by == STALE:
+        return StalePrincipalError("The settings of this API key have just changed; please send the request again.")
+    scope, _, name = verdict.refused_by.partition(".")
+    period = Period(name)
+    limit_tokens = verdict.refused_limit_tokens or 0
+    resets_at = window_end(windows.start(period), period, principal.time_zone)
+    least_tokens = ask.prompt_bound_tokens + min(ask.output_wanted_tokens, 1)
+    message = (
+        f"The {period} token budget of {_SCOPES[scope]} has {verdict.refused_left_tokens} of {limit_tokens} tokens "
+        f"left; this request could need {ask.prompt_bound_tokens + ask.output_wanted_tokens} "
+        f"(prompt up to {ask.prompt_bound_tokens}{' + at least 1 of output' if ask.output_wanted_tokens else ''})."
+    )
+    if resets_at is not None:
+        message += f" It resets at {resets_at.isoformat()}."
+    waits = resets_at is not None and least_tokens <= limit_tokens  # else waiting would not help
+    return BudgetExceededError(
+        message,
+        limit=verdict.refused_by,
+        retry_after_seconds=(resets_at - ask.admitted_at).total_seconds() if resets_at is not None and waits else None,
+    )

@@ -1,0 +1,112 @@
+"""Whether a request may go ahead now, under the rate and concurrency limits of its key and tenant."""
+
+import asyncio
+import math
+from collections.abc import Callable
+from uuid import UUID
+
+from neuronetz_gateway.counters.admissions import Closing, Expired, RateCounters, Refused
+from neuronetz_gateway.counters.closings import Closings
+from neuronetz_gateway.counters.errors import CountersUnavailableError
+from neuronetz_gateway.counters.leases import LeaseKeeper
+from neuronetz_gateway.domain.admission import Admission
+from neuronetz_gateway.domain.principal import Principal
+from neuronetz_gateway.errors import InvalidRequestError, RateLimitedError, UnauthenticatedError
+
+_UNITS = {"rpm": "requests a minute", "tpm": "tokens a minute", "concurrent": "requests at once"}
+
+
+class RateLimiter:
+    """Admits requests, closes admissions, keeps their leases alive.
+
+    `jitter` yields figures in [0, 1): hints of when to come back are spread by it where no exact time is known.
+    """
+
+    def __init__(self, counters: RateCounters, *, heartbeat_seconds: float = 5.0, jitter: Callable[[], float]) -> None:
+        self._counters = counters
+        self._jitter = jitter
+        self._leases = LeaseKeeper(counters, heartbeat_seconds=heartbeat_seconds)
+        self._closings = Closings(counters)
+
+    @property
+    def dropped_closings(self) -> int:
+        """How many ends of admissions were given up; their leases ran out instead."""
+        return self._closings.dropped
+
+    @property
+    def open_admissions(self) -> int:
+        """How many admissions this process holds."""
+        return len(self._leases)
+
+    async def start(self) -> None:
+        """Begins the heartbeats."""
+        await self._leases.start()
+
+    async def aclose(self) -> None:
+        """Delivers pending closings, then stops the heartbeats."""
+        try:
+            await self._closings.aclose()
+        finally:
+            await self._leases.aclose()
+
+    async def admit(self, principal: Principal, admission_id: UUID, estimate_tokens: int) -> Admission:
+        """A place under every limit of key and tenant; the caller owns it until `close`.
+
+        Raises RateLimitedError, InvalidRequestError for an estimate that no window can hold, UnauthenticatedError for
+        an expired key, UnavailableError. Whoever is cancelled here, or gets no answer, owns nothing: it is undone.
+        """
+        _check_estimate(principal, estimate_tokens)
+        try:
+            verdict = await self._counters.admit(principal, admission_id, estimate_tokens)
+        except (asyncio.CancelledError, CountersUnavailableError) as error:
+            self._closings.hand_over(
+                Closing(admission_id, principal.tenant_id, principal.api_key_id, None, estimate_tokens, None)
+            )
+            if isinstance(error, CountersUnavailableError):
+                error.retry_after_seconds = self._hint()
+            raise
+        match verdict:
+            case Admission():
+                self._leases.hold(verdict)
+                return verdict
+            case Refused():
+                raise self._refusal(verdict)
+            case Expired():
+                raise UnauthenticatedError
+
+    def close(self, admission: Admission, actual_tokens: int | None) -> None:
+        """Ends an admission with the tokens it really took, None as if it had never been; only the first call counts.
+
+        Returns at once; what Redis does not take now is repeated.
+        """
+        if self._leases.release(admission):
+            self._closings.hand_over(Closing.of(admission, actual_tokens))
+
+    def guard(self, admission: Admission, on_lost: Callable[[], None]) -> None:
+        """Names what stops the work of an admission; called once, when its lease is found gone."""
+        self._leases.guard(admission, on_lost)
+
+    def _refusal(self, refused: Refused) -> RateLimitedError:
+        scope, _, axis = refused.limit.partition(".")
+        # A place may become free at any moment, so only a spread hint can be given; a window's end is known exactly.
+        wait = self._hint() if axis == "concurrent" else refused.retry_after_seconds
+        return RateLimitedError(
+            f"Rate limit reached for this {scope}: {refused.figure:,} {_UNITS[axis]} ({refused.limit}); "
+            f"{refused.left:,} left. Try again in {math.ceil(wait)} s.",
+            limit=refused.limit,
+            retry_after_seconds=wait,
+        )
+
+    def _hint(self) -> float:
+        """About a second."""
+        return 0.5 + self._jitter()
+
+
+def _check_estimate(principal: Principal, estimate_tokens: int) -> None:
+    """Raises InvalidRequestError where a request is larger than a whole limit, so that it could never be admitted."""
+    for limit, tpm in (("key.tpm", principal.key_limits.tpm), ("tenant.tpm", principal.tenant_limits.tpm)):
+        if tpm is not None and estimate_tokens > tpm:
+            raise InvalidRequestError(
+                f"This request may need {estimate_tokens:,} tokens, more than the {tpm:,} tokens a minute ({limit}) "
+                "could ever hold. Lower max_tokens or shorten the prompt."
+            )

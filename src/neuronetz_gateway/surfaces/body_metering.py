@@ -1,0 +1,94 @@
+"""The meter of answers that are one JSON body, of any size."""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from neuronetz_gateway.domain.usage import MeterReading
+from neuronetz_gateway.surfaces.framing import json_object, token_count
+
+WHOLE_BYTES = 256 << 10  # up to here a body is held, then parsed once
+_OVERLAP_BYTES = 64  # no key with its figure is longer
+_DONE = b'"done":true'
+_JSON_SPACE = b" \t\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class UsageKeys:
+    """Where a body says what was consumed: two keys, in the object `inside` if there is one.
+
+    output None is for embeddings. done says that the body must hold `"done":true` to be whole.
+    """
+
+    prompt: str
+    output: str | None
+    inside: str | None = None
+    done: bool = False
+
+
+@lru_cache(maxsize=8)
+def _pattern(keys: UsageKeys) -> re.Pattern[bytes]:
+    names = "|".join(name for name in (keys.prompt, keys.output) if name)
+    return re.compile(f'"({names})"[ \t\r\n]*:[ \t\r\n]*([0-9]{{1,12}})'.encode())
+
+
+class BodyMeter:
+    """Reads the usage of a body: the parsed one if it is small, else by its keys, wherever they stand.
+
+    Of a key that is seen more than once in a large body, as in the arguments of a tool call, the greatest figure
+    counts, so that no text can lower a charge.
+    """
+
+    __slots__ = ("_done", "_figures", "_held", "_held_bytes", "_keys", "_opened", "_spilled", "_tail")
+
+    counted_output = 0
+
+    def __init__(self, keys: UsageKeys) -> None:
+        self._keys = keys
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._spilled = self._opened = self._done = False
+        self._tail = b""
+        self._figures: dict[str, int] = {}
+
+    def feed(self, chunk: bytes) -> None:
+        if self._spilled:
+            self._scan(chunk)
+            return
+        self._held.append(chunk)
+        self._held_bytes += len(chunk)
+        if self._held_bytes > WHOLE_BYTES:
+            body = b"".join(self._held)
+            self._held = []
+            self._spilled, self._opened = True, body.lstrip(_JSON_SPACE).startswith(b"{")
+            self._scan(body)
+
+    def reading(self) -> MeterReading:
+        if self._spilled:
+            whole = self._opened and self._tail.rstrip(_JSON_SPACE).endswith(b"}")
+            return self._reading(self._figures, terminated=whole and (self._done or not self._keys.done))
+        body = json_object(b"".join(self._held))
+        if body is None:
+            return MeterReading()
+        if body.get("error"):
+            return MeterReading(failed=True)
+        figures = body.get(self._keys.inside) if self._keys.inside else body
+        terminated = body.get("done") is True if self._keys.done else True
+        return self._reading(figures if type(figures) is dict else {}, terminated=terminated)
+
+    def _reading(self, figures: dict[str, Any], *, terminated: bool) -> MeterReading:
+        output = self._keys.output
+        return MeterReading(
+            prompt_tokens=token_count(figures.get(self._keys.prompt)),
+            output_tokens=token_count(figures.get(output)) if output else None,
+            terminated=terminated,
+        )
+
+    def _scan(self, chunk: bytes) -> None:
+        window = self._tail + chunk
+        for found in _pattern(self._keys).finditer(window):
+            name, figure = found[1].decode(), int(found[2])
+            self._figures[name] = max(figure, self._figures.get(name, 0))
+        self._done = self._done or _DONE in window
+        self._tail = window[-_OVERLAP_BYTES:]

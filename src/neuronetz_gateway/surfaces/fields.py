@@ -1,0 +1,144 @@
+"""What a field of a request body must be, as small rules."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from neuronetz_gateway.errors import InvalidRequestError
+from neuronetz_gateway.surfaces.strict_json import shown
+from neuronetz_gateway.surfaces.surface import JsonObject
+
+type Rule = Callable[[Any, str, list[str]], Any]
+"""Takes a value, its path, the paths that were adjusted so far; returns the value to send, DROPPED for none.
+
+Raises InvalidRequestError, naming the path and the mend, where the value is not of its type.
+"""
+
+DROPPED: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """The fields of one object that the gateway reads or changes; those it does not know pass.
+
+    folds says that Ollama decodes the object into a Go struct, which takes a name in any case and folding (OLLAMA
+    §4.2): another spelling of a known name is refused there, so that both see the same field. Go takes null as
+    absent, and so null is left out.
+    """
+
+    rules: Mapping[str, Rule]
+    folds: bool = True
+
+    def admit(self, body: JsonObject, adjusted: list[str], path: str = "") -> JsonObject:
+        """What of an object may be sent; the paths of what was changed are added to `adjusted`.
+
+        Raises InvalidRequestError: a field is not what it must be, or is spelled in another way.
+        """
+        rules, admitted = self.rules, {}
+        for name, value in body.items():
+            rule = rules.get(name)
+            if rule is None:
+                if self.folds and name.casefold() in rules:
+                    raise misspelled(name, path)
+                admitted[name] = value
+            elif value is not None:
+                sent = rule(value, path + name, adjusted)
+                if sent is not DROPPED:
+                    admitted[name] = sent
+        return admitted
+
+
+def misspelled(name: str, path: str) -> InvalidRequestError:
+    field = path + name.casefold()
+    return InvalidRequestError(f"The field {shown(path + name)} must be written '{field}'.", field=field)
+
+
+def wrong(path: str, mend: str) -> InvalidRequestError:
+    return InvalidRequestError(f"'{path}' must be {mend}.", field=path)
+
+
+def known(value: Any, _: str, __: list[str]) -> Any:
+    """Passes as it is; its other spellings do not."""
+    return value
+
+
+def dropped(_: Any, path: str, adjusted: list[str]) -> Any:
+    adjusted.append(path)
+    return DROPPED
+
+
+def flag(value: Any, path: str, _: list[str]) -> Any:
+    if value is True or value is False:
+        return value
+    raise wrong(path, "true or false")
+
+
+def text(value: Any, path: str, _: list[str]) -> Any:
+    if type(value) is str:
+        return value
+    raise wrong(path, "a string")
+
+
+def texts(value: Any, path: str, _: list[str]) -> Any:
+    if type(value) is list and all(type(item) is str for item in value):
+        return value
+    raise wrong(path, "a list of strings")
+
+
+def text_or_texts(value: Any, path: str, adjusted: list[str]) -> Any:
+    if type(value) is str:
+        return value
+    if type(value) is list:
+        return texts(value, path, adjusted)
+    raise wrong(path, "a string or a list of strings")
+
+
+def whole(value: Any, path: str, _: list[str]) -> Any:
+    if type(value) is int:
+        return value
+    raise wrong(path, "a whole number")
+
+
+def positive(value: Any, path: str, _: list[str]) -> Any:
+    if type(value) is int and value > 0:
+        return value
+    raise wrong(path, "a whole number greater than 0")
+
+
+def flag_or_at_most(most: int) -> Rule:
+    """true, false, or a whole number that is lowered to `most` where it is greater."""
+
+    def rule(value: Any, path: str, adjusted: list[str]) -> Any:
+        if value is True or value is False:
+            return value
+        if type(value) is not int:
+            raise wrong(path, "true, false or a whole number")
+        if value <= most:
+            return value
+        adjusted.append(path)
+        return most
+
+    return rule
+
+
+def an_object(fields: Fields) -> Rule:
+    def rule(value: Any, path: str, adjusted: list[str]) -> Any:
+        if type(value) is dict:
+            return fields.admit(value, adjusted, path + ".")
+        raise wrong(path, "an object")
+
+    return rule
+
+
+def objects(fields: Fields) -> Rule:
+    def rule(value: Any, path: str, adjusted: list[str]) -> Any:
+        if type(value) is not list:
+            raise wrong(path, "a list of objects")
+        admitted = []
+        for index, item in enumerate(value):
+            if type(item) is not dict:
+                raise wrong(f"{path}[{index}]", "an object")
+            admitted.append(fields.admit(item, adjusted, f"{path}[{index}]."))
+        return admitted
+
+    return rule

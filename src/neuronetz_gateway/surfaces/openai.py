@@ -1,0 +1,130 @@
+"""The OpenAI-compatible protocol: one JSON body, or server-sent events on request."""
+
+from typing import Any
+
+import orjson
+
+from neuronetz_gateway.domain.limit import smaller
+from neuronetz_gateway.errors import GatewayError
+from neuronetz_gateway.surfaces import listings, policy, prompt_bound
+from neuronetz_gateway.surfaces.body_metering import BodyMeter, UsageKeys
+from neuronetz_gateway.surfaces.credentials import bearer
+from neuronetz_gateway.surfaces.editing import UsageRemover
+from neuronetz_gateway.surfaces.error_headers import retry_headers
+from neuronetz_gateway.surfaces.metering import SseMeter
+from neuronetz_gateway.surfaces.reading import Reader, check_granted
+from neuronetz_gateway.surfaces.surface import (
+    Call,
+    Endpoint,
+    Inference,
+    JsonObject,
+    Meter,
+    StreamEditor,
+    Surface,
+)
+
+_GENERATION_USAGE = UsageKeys("prompt_tokens", "completion_tokens", inside="usage")
+_EMBEDDING_USAGE = UsageKeys("prompt_tokens", None, inside="usage")
+_DELTA_CONTENT = ("content", "reasoning", "reasoning_content", "tool_calls")
+
+# By code where it says more than the status; the types are those that the SDKs' users know.
+_TYPES_BY_CODE = {"insufficient_quota": "insufficient_quota"}
+_TYPES_BY_STATUS = {
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
+_FIRST_SERVER_STATUS = 500
+
+
+def error_body(error: GatewayError, _: str) -> bytes:
+    kind = _TYPES_BY_CODE.get(error.code) or _TYPES_BY_STATUS.get(error.status)
+    if kind is None:
+        kind = "api_error" if error.status >= _FIRST_SERVER_STATUS else "invalid_request_error"
+    return orjson.dumps({"error": {"message": error.message, "type": kind, "param": error.field, "code": error.code}})
+
+
+def error_event(error: GatewayError, request_id: str) -> bytes:
+    return b"data: " + error_body(error, request_id) + b"\n\n"
+
+
+def output_asked(body: JsonObject) -> int | None:
+    """The smaller of the two fields that cap the output; Ollama obeys max_tokens alone (OLLAMA §4.5)."""
+    return smaller(body.get("max_completion_tokens"), body.get("max_tokens"))
+
+
+def usage_wanted(body: JsonObject) -> bool:
+    return body.get("stream_options", {}).get("include_usage") is True
+
+
+def write_generation(call: Call, granted: int) -> bytes:
+    check_granted(granted)
+    body = {**call.body, "max_tokens": granted}
+    body.pop("max_completion_tokens", None)
+    if call.streamed:
+        body["stream_options"] = {**body.get("stream_options", {}), "include_usage": True}
+    return orjson.dumps(body)
+
+
+def write_embedding(call: Call, _: int) -> bytes:
+    return orjson.dumps(call.body)
+
+
+def chat_has_content(choice: dict[str, Any]) -> bool:
+    delta = choice.get("delta")
+    return type(delta) is dict and any(delta.get(name) for name in _DELTA_CONTENT)
+
+
+def chat_meter(call: Call) -> Meter:
+    return SseMeter(chat_has_content) if call.streamed else BodyMeter(_GENERATION_USAGE)
+
+
+def embedding_meter(_: Call) -> Meter:
+    return BodyMeter(_EMBEDDING_USAGE)
+
+
+def usage_remover(call: Call) -> StreamEditor | None:
+    return UsageRemover() if call.streamed and not call.usage_wanted else None
+
+
+OPENAI = Surface(
+    name="openai",
+    prefix="/v1/",
+    credential=bearer,
+    error_body=error_body,
+    error_headers=retry_headers,
+    error_event=error_event,
+)
+
+CHAT_COMPLETIONS = Endpoint(
+    "POST",
+    "/v1/chat/completions",
+    OPENAI,
+    Inference(
+        read=Reader(
+            policy.OPENAI_CHAT,
+            subject="messages",
+            prompt_bound=prompt_bound.of_messages_in_parts,
+            output_asked=output_asked,
+            streams_by_default=False,
+            usage_wanted=usage_wanted,
+        ),
+        write=write_generation,
+        new_meter=chat_meter,
+        new_editor=usage_remover,
+    ),
+)
+
+EMBEDDINGS = Endpoint(
+    "POST",
+    "/v1/embeddings",
+    OPENAI,
+    Inference(
+        read=Reader(policy.OPENAI_EMBEDDINGS, subject="input", prompt_bound=prompt_bound.of_inputs, batched=True),
+        write=write_embedding,
+        new_meter=embedding_meter,
+        has_output=False,
+    ),
+)
+
+MODELS = Endpoint("GET", "/v1/models", OPENAI, filtered=listings.models)

@@ -1,0 +1,107 @@
+"""What of a request is sent, changed, left out, refused: one table an endpoint (OLLAMA §4.5)."""
+
+from neuronetz_gateway.surfaces.fields import (
+    Fields,
+    Rule,
+    an_object,
+    dropped,
+    flag,
+    flag_or_at_most,
+    known,
+    objects,
+    positive,
+    text,
+    text_or_texts,
+    texts,
+    whole,
+)
+
+LOGPROBS_AT_MOST = 20  # Ollama's own bound; each makes the stream that much larger (OLLAMA §4.5)
+
+# They choose how a model is loaded: a reload for everybody, memory for one (OLLAMA §4.5, sched.go:1381).
+_RUNNER_OPTIONS = (
+    "num_ctx",
+    "num_batch",
+    "num_gpu",
+    "main_gpu",
+    "use_mmap",
+    "use_mlock",
+    "num_thread",
+    "draft_num_predict",
+    "low_vram",
+    "numa",
+    "num_keep",
+    "f16_kv",
+    "vocab_only",
+    "logits_all",
+    "embedding_only",
+    "rope_frequency_base",
+    "rope_frequency_scale",
+)
+
+# A Go map: its names count in their exact spelling alone, so that another spelling is without effect.
+_OPTIONS = an_object(Fields(dict.fromkeys(_RUNNER_OPTIONS, dropped) | {"num_predict": whole}, folds=False))
+
+_EVERYWHERE: dict[str, Rule] = {"model": text, "stream": flag}
+
+_NATIVE: dict[str, Rule] = {
+    **_EVERYWHERE,
+    "options": _OPTIONS,
+    "keep_alive": dropped,  # pins or evicts models for everybody
+    "shift": dropped,  # an attribute of the load: toggling it reloads the model
+}
+
+_NATIVE_GENERATION: dict[str, Rule] = {
+    **_NATIVE,
+    "template": dropped,  # its loops run in the server, beyond cancelling
+    "_debug_render_only": dropped,  # shows the model's hidden system prompt, without usage
+    "logprobs": flag_or_at_most(LOGPROBS_AT_MOST),
+    "top_logprobs": flag_or_at_most(LOGPROBS_AT_MOST),
+}
+
+NATIVE_GENERATE = Fields(
+    {
+        **_NATIVE_GENERATION,
+        "prompt": text,
+        "images": texts,
+        "raw": dropped,  # passes by the template and the system prompt
+    }
+)
+
+_NATIVE_MESSAGE = Fields(
+    {
+        "role": text,
+        "content": text,
+        "images": texts,
+    }
+)
+
+NATIVE_CHAT = Fields({**_NATIVE_GENERATION, "messages": objects(_NATIVE_MESSAGE)})
+
+NATIVE_EMBED = Fields({**_NATIVE, "input": text_or_texts})
+
+_OPENAI_GENERATION: dict[str, Rule] = {
+    **_EVERYWHERE,
+    "stream_options": an_object(Fields({"include_usage": flag})),
+    "max_tokens": positive,
+    "max_completion_tokens": positive,
+    "_debug_render_only": dropped,
+    "logprobs": flag_or_at_most(LOGPROBS_AT_MOST),
+    "top_logprobs": flag_or_at_most(LOGPROBS_AT_MOST),
+}
+
+_OPENAI_MESSAGE = Fields(
+    {
+        "role": text,
+        "content": known,
+    }
+)
+
+OPENAI_CHAT = Fields(
+    {
+        **_OPENAI_GENERATION,
+        "messages": objects(_OPENAI_MESSAGE),
+    }
+)
+
+OPENAI_EMBEDDINGS = Fields({**_EVERYWHERE, "input": text_or_texts})

@@ -1,0 +1,109 @@
+"""What the gateway asks of its upstream."""
+
+import asyncio
+import json
+from typing import Any
+
+import httpx
+
+from neuronetz_gateway.upstream.headers import request_headers
+from neuronetz_gateway.upstream.reply import Reply
+from neuronetz_gateway.upstream.request import PreparedRequest, RequestTemplate
+
+_MAX_DOCUMENT_BYTES = 8 * 1024 * 1024
+_MAX_TEMPLATES = 256
+
+
+class Upstream:
+    """One model server behind a base URL, whose path prefix, if any, stands before every path.
+
+    Raises what httpx raises; errors are told to callers elsewhere.
+    """
+
+    def __init__(
+        self, transport: httpx.AsyncBaseTransport, base_url: str, *, probe_timeout_seconds: float = 2.0
+    ) -> None:
+        url = httpx.URL(base_url)
+        if url.scheme not in {"http", "https"} or not url.host or url.userinfo or url.query or url.fragment:
+            raise ValueError("the base URL of the upstream is http(s)://host[:port][/prefix]")
+        self._transport = transport
+        self._base_url = f"{url.scheme}://{url.netloc.decode('ascii')}{url.raw_path.decode('ascii').rstrip('/')}"
+        self._templates: dict[tuple[str, str, bool], RequestTemplate] = {}
+        self._probe_timeout_seconds = probe_timeout_seconds
+        self._client = httpx.AsyncClient(
+            transport=transport, timeout=probe_timeout_seconds, trust_env=False, follow_redirects=False
+        )
+
+    @property
+    def client(self) -> httpx.AsyncClient:
+        """For whatever is not hot: one shared httpx client over the same connections, with short time-outs."""
+        return self._client
+
+    async def open(self, method: str, path: str, body: bytes) -> httpx.Response:
+        """Send one request; the response comes with its head.
+
+        Iterate `response.stream` for the raw bytes. Whoever calls this must, however it ends, call `abort(response)` or
+        `await response.aclose()`; both do nothing once the body has been received whole.
+        """
+        request = PreparedRequest(self._template(method, path, with_body=bool(body)), body)
+        response = await self._transport.handle_async_request(request)
+        response.request = request
+        return response
+
+    @staticmethod
+    def abort(response: httpx.Response) -> None:
+        """Give up a response of `open` without an await: its connection is closed unless it was received whole."""
+        if isinstance(response.stream, Reply):
+            response.stream.abort()
+
+    async def version(self) -> str:
+        """The version of the upstream; raises httpx.HTTPError when it does not say so in time."""
+        version = (await self._document("/api/version")).get("version")
+        if not isinstance(version, str):
+            raise httpx.DecodingError("the upstream names no version")
+        return version
+
+    async def models(self) -> list[str]:
+        """The names of the installed models; raises httpx.HTTPError when they cannot be had in time."""
+        models = (await self._document("/api/tags")).get("models")
+        try:
+            return [str(model["name"]) for model in models or ()]
+        except (TypeError, KeyError) as error:
+            raise httpx.DecodingError("the upstream's list of models cannot be read") from error
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+    async def _document(self, path: str) -> dict[str, Any]:
+        body = bytearray()
+        try:
+            async with (
+                asyncio.timeout(self._probe_timeout_seconds),
+                self._client.stream("GET", self._base_url + path, headers=request_headers(with_body=False)) as response,
+            ):
+                response.raise_for_status()
+                async for chunk in response.aiter_bytes():
+                    body += chunk
+                    if len(body) > _MAX_DOCUMENT_BYTES:
+                        raise httpx.DecodingError("the upstream's document is too large")
+        except TimeoutError as error:
+            raise httpx.ReadTimeout("the upstream did not answer in time") from error
+        try:
+            document = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise httpx.DecodingError("the upstream's document is no JSON") from error
+        if not isinstance(document, dict):
+            raise httpx.DecodingError("the upstream's document is no object")
+        return document
+
+    def _template(self, method: str, path: str, *, with_body: bool) -> RequestTemplate:
+        """What all requests to a row of the endpoint table share, built once."""
+        key = method, path, with_body
+        template = self._templates.get(key)
+        if template is None:
+            url = httpx.URL(self._base_url + path)
+            template = RequestTemplate(method, url, request_headers(with_body=with_body))
+            if len(self._templates) < _MAX_TEMPLATES:  # paths that name a model are not finite
+                self._templates[key] = template
+        return template

@@ -1,0 +1,42 @@
+"""Asks a model server small questions whose failures are told in the gateway's own words."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+
+from neuronetz_gateway.errors import UpstreamUnreachableError
+from neuronetz_gateway.upstream.client import Upstream
+from neuronetz_gateway.upstream.transport import OllamaTransport
+
+
+@asynccontextmanager
+async def probe(base_url: str, *, timeout_seconds: float) -> AsyncIterator[Upstream]:
+    """An upstream for a few questions, closed at the end; raises UpstreamUnreachableError for what is no address."""
+    try:
+        upstream = Upstream(OllamaTransport(), base_url, probe_timeout_seconds=timeout_seconds)
+    except (ValueError, httpx.InvalidURL):
+        raise UpstreamUnreachableError(
+            "The upstream must be a plain address such as http://127.0.0.1:11434, without account or query."
+        ) from None
+    try:
+        yield upstream
+    finally:
+        await upstream.aclose()
+
+
+async def answers(upstream: Upstream) -> bool:
+    """Whether the model server says its version within the upstream's probe time-out."""
+    try:
+        await upstream.version()
+    except httpx.HTTPError:
+        return False
+    return True
+
+
+async def installed_models(upstream: Upstream) -> list[str]:
+    """The names of the models that the model server has; raises UpstreamUnreachableError when it does not say them."""
+    try:
+        return await upstream.models()
+    except httpx.HTTPError as error:
+        raise UpstreamUnreachableError("The model server does not answer; is Ollama running?") from error

@@ -1,0 +1,89 @@
+"""Requests as they are written to the upstream."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import httpx
+
+type Origin = tuple[str, str, int]
+"""Scheme, host, port."""
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """All that is sent before a body, whose length alone is still open."""
+
+    origin: Origin
+    method: str
+    lines: bytes
+
+    @staticmethod
+    def of(method: str, url: httpx.URL, fields: Iterable[tuple[bytes, bytes]]) -> "RequestHead":
+        """The literal target, Host from the URL unless given, then the fields as they are.
+
+        Fields that frame the body are left out, since the length of the body decides. Raises
+        httpx.UnsupportedProtocol, httpx.LocalProtocolError.
+        """
+        lines = [b"%b %b HTTP/1.1" % (method.encode("ascii"), url.raw_path)]
+        host = url.netloc
+        for name, value in fields:
+            lower = name.lower()
+            if lower == b"host":
+                host = value
+            elif lower not in {b"content-length", b"transfer-encoding"}:
+                lines.append(b"%b: %b" % (name, value))
+        lines.insert(1, b"Host: %b" % host)
+        if any(b"\r" in line or b"\n" in line for line in lines):
+            raise httpx.LocalProtocolError("a line break within a line of the head")
+        if url.scheme not in _DEFAULT_PORTS:
+            raise httpx.UnsupportedProtocol(f"no such scheme here: {url.scheme!r}")
+        origin = url.scheme, url.raw_host.decode("ascii"), url.port or _DEFAULT_PORTS[url.scheme]
+        return RequestHead(origin, method, b"\r\n".join(lines))
+
+    def framed(self, body_bytes: int) -> bytes:
+        if body_bytes or self.method in _WITH_BODY:
+            return b"%b\r\nContent-Length: %d\r\n\r\n" % (self.lines, body_bytes)
+        return self.lines + b"\r\n\r\n"
+
+
+class RequestTemplate:
+    """One method and URL of the upstream with the fields that every request to it carries."""
+
+    def __init__(self, method: str, url: httpx.URL, fields: list[tuple[bytes, bytes]]) -> None:
+        self.method = method
+        self.url = url
+        self.headers = httpx.Headers(fields)
+        self.head = RequestHead.of(method, url, fields)
+
+
+class PreparedRequest(httpx.Request):
+    """A request of which only the body is new.
+
+    It is an httpx.Request to whoever looks, so that any httpx transport can send it. httpx's own constructor, which is
+    not called, normalises every field anew, at the price of half an exchange. Content-Length is the transport's to add.
+    """
+
+    def __init__(self, template: RequestTemplate, body: bytes) -> None:
+        self.method = template.method
+        self.url = template.url
+        self.headers = template.headers  # shared: nobody changes the fields of a request that is on its way
+        self.extensions = {}
+        self.stream = httpx.ByteStream(body)
+        self.body = body
+        self.head = template.head
+
+
+async def written(request: httpx.Request) -> tuple[RequestHead, bytes]:
+    """Head and body of any request; a body that is a stream is read whole first.
+
+    Raises httpx.LocalProtocolError when a Content-Length differs from the body.
+    """
+    if isinstance(request, PreparedRequest):
+        return request.head, request.body
+    body = request.read() if isinstance(request.stream, httpx.ByteStream) else await request.aread()
+    if request.headers.get("content-length", str(len(body))) != str(len(body)):
+        raise httpx.LocalProtocolError("Content-Length differs from the body")
+    return RequestHead.of(request.method, request.url, request.headers.raw), body

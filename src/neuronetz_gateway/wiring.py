@@ -1,0 +1,221 @@
+"""Every service, built once from the settings, for the app as for the command line."""
+
+import random
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import httpx
+import redis.asyncio
+import structlog
+
+from neuronetz_gateway.counters.admissions import RateCounters
+from neuronetz_gateway.counters.connection import BatchedRedis
+from neuronetz_gateway.counters.errors import CountersUnavailableError, EvictingStoreError
+from neuronetz_gateway.counters.key_cache import KeyCache
+from neuronetz_gateway.db.database import Database
+from neuronetz_gateway.domain.identifier import uuid7
+from neuronetz_gateway.domain.limit import Limits
+from neuronetz_gateway.errors import UnavailableError
+from neuronetz_gateway.key_hashing import KeyHasher
+from neuronetz_gateway.observability.metrics import Metrics
+from neuronetz_gateway.repositories.ledger import Ledger
+from neuronetz_gateway.services.api_keys import KeyRegistry
+from neuronetz_gateway.services.authentication import Authenticator
+from neuronetz_gateway.services.background_work import BackgroundWork
+from neuronetz_gateway.services.budgeting import BudgetLedger
+from neuronetz_gateway.services.budgets import BudgetRegistry
+from neuronetz_gateway.services.failure_counting import FailureCounter
+from neuronetz_gateway.services.identity_cache import IdentityCache
+from neuronetz_gateway.services.key_lookup import KeyLookup
+from neuronetz_gateway.services.key_proving import KeyProver
+from neuronetz_gateway.services.rate_limiting import RateLimiter
+from neuronetz_gateway.services.tenants import TenantRegistry
+from neuronetz_gateway.services.usage import UsageReport
+from neuronetz_gateway.services.verification_lane import VerificationLane, lane_threads
+from neuronetz_gateway.settings import Settings
+from neuronetz_gateway.upstream.client import Upstream
+from neuronetz_gateway.upstream.transport import OllamaTransport
+
+type Check = Callable[[], Awaitable[str | None]]
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the app and the command line work with; everything connects at its first use."""
+
+    settings: Settings
+    metrics: Metrics
+    database: Database
+    redis: BatchedRedis
+    counters: RateCounters
+    upstream: Upstream
+    background: BackgroundWork
+    lane: VerificationLane
+    lookup: KeyLookup
+    authenticator: Authenticator
+    limiter: RateLimiter
+    ledger: BudgetLedger
+    api_keys: KeyRegistry
+    tenants: TenantRegistry
+    budgets: BudgetRegistry
+    usage: UsageReport
+    checks: Mapping[str, Check]
+
+    async def start(self) -> None:
+        """Begin heartbeats and upkeep; raises EvictingStoreError on a Redis that may forget what it holds."""
+        try:
+            await self.counters.check_eviction_policy()
+        except CountersUnavailableError as error:
+            _log.warning("redis_not_there_yet", cause=type(error.__cause__).__name__)
+        await self.ledger.start()
+        await self.limiter.start()
+
+    async def aclose(self) -> None:
+        """Flush, then close: settlements first, since they are what must not be lost; each step runs whatever fails."""
+        async with AsyncExitStack() as closing:
+            closing.push_async_callback(self.database.aclose)
+            closing.push_async_callback(self.redis.aclose)
+            closing.push_async_callback(self.upstream.aclose)
+            closing.push_async_callback(self.lane.aclose)
+            closing.push_async_callback(self.background.flush)
+            closing.push_async_callback(self.lookup.aclose)
+            closing.push_async_callback(self.authenticator.aclose)
+            closing.push_async_callback(self.limiter.aclose)
+            closing.push_async_callback(self.ledger.aclose)
+
+
+def build_services(settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> Services:
+    """Everything a gateway process needs; another transport may stand in for the way to Ollama."""
+    metrics = Metrics()
+    database = _database(settings)
+    redis_client = redis.asyncio.Redis.from_url(settings.redis_url.get_secret_value())
+    batched = BatchedRedis(redis_client, timeout_seconds=settings.redis_timeout_s)
+    counters = RateCounters(batched, lease_seconds=settings.lease_s)
+    upstream = Upstream(transport or _transport(settings), settings.ollama_base_url)
+    hasher = _hasher(settings)
+    background = BackgroundWork(metrics.happened)
+    lane = VerificationLane(hasher, threads=lane_threads(), queue=settings.argon2_queue)
+    lookup = KeyLookup(database, timeout_seconds=settings.database_statement_timeout_s + 1, clock=time.monotonic)
+    return Services(
+        settings=settings,
+        metrics=metrics,
+        database=database,
+        redis=batched,
+        counters=counters,
+        upstream=upstream,
+        background=background,
+        lane=lane,
+        lookup=lookup,
+        authenticator=Authenticator(
+            _identities(settings, batched, hasher, metrics, background),
+            lookup,
+            KeyProver(database, hasher, lane, background=background, now=utc_now, happened=metrics.happened),
+            hasher=hasher,
+            failures=FailureCounter(per_minute=settings.auth_failures_per_minute, clock=time.monotonic),
+            clock=time.monotonic,
+        ),
+        limiter=RateLimiter(counters, heartbeat_seconds=settings.heartbeat_s, jitter=random.random),
+        ledger=BudgetLedger(
+            Ledger(database),
+            process_id=uuid7(),
+            statement_timeout_seconds=settings.database_statement_timeout_s,
+            heartbeat_seconds=settings.heartbeat_s,
+            happened=metrics.happened,
+        ),
+        api_keys=KeyRegistry(database, hasher, choice=secrets.choice, now=utc_now, new_id=uuid7),
+        tenants=TenantRegistry(database, defaults=_default_limits(settings), now=utc_now, new_id=uuid7),
+        budgets=BudgetRegistry(database, now=utc_now),
+        usage=UsageReport(database, now=utc_now),
+        checks=_checks(database, counters, upstream),
+    )
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _database(settings: Settings) -> Database:
+    return Database(
+        settings.database_url.get_secret_value(),
+        pool_size=settings.database_pool_size,
+        connect_timeout_seconds=settings.database_connect_timeout_s,
+        statement_timeout_seconds=settings.database_statement_timeout_s,
+        lock_timeout_seconds=settings.database_statement_timeout_s,
+    )
+
+
+def _transport(settings: Settings) -> OllamaTransport:
+    return OllamaTransport(
+        connect_timeout_seconds=settings.upstream_connect_timeout_s,
+        first_byte_timeout_seconds=settings.upstream_first_byte_timeout_s,
+        between_records_timeout_seconds=settings.upstream_record_timeout_s,
+    )
+
+
+def _hasher(settings: Settings) -> KeyHasher:
+    previous = settings.key_pepper_previous.get_secret_value()
+    return KeyHasher(
+        settings.key_pepper.get_secret_value().encode(),
+        previous.encode() if previous else None,
+        memory_kib=settings.argon2_memory_kib,
+        time_cost=settings.argon2_time_cost,
+        parallelism=settings.argon2_parallelism,
+    )
+
+
+def _identities(
+    settings: Settings, batched: BatchedRedis, hasher: KeyHasher, metrics: Metrics, background: BackgroundWork
+) -> IdentityCache:
+    cache = KeyCache(
+        batched,
+        mac_key=hasher.mac_key,
+        ttl_seconds=settings.redis_key_cache_ttl_s,
+        on_forged=lambda: metrics.happened("forged_cache_entry"),
+    )
+    return IdentityCache(
+        cache,
+        pepper_id=hasher.pepper_id,
+        principal_ttl_seconds=settings.key_memory_ttl_s,
+        clock=time.monotonic,
+        happened=metrics.happened,
+        background=background,
+    )
+
+
+def _default_limits(settings: Settings) -> Limits:
+    return Limits(rpm=settings.default_rpm, tpm=settings.default_tpm, concurrent=settings.default_concurrent)
+
+
+def _checks(database: Database, counters: RateCounters, upstream: Upstream) -> dict[str, Check]:
+    """What readiness asks; the answers are for anybody's eyes, so they name no address."""
+
+    async def postgres() -> str | None:
+        try:
+            await database.ping()
+        except UnavailableError:
+            return "Postgres does not answer."
+        return None
+
+    async def redis_store() -> str | None:
+        try:
+            await counters.check_eviction_policy()
+        except CountersUnavailableError:
+            return "Redis does not answer."
+        except EvictingStoreError:
+            return "Redis may evict keys: set maxmemory-policy to noeviction."
+        return None
+
+    async def ollama() -> str | None:
+        try:
+            await upstream.version()
+        except httpx.HTTPError:
+            return "Ollama does not answer."
+        return None
+
+    return {"postgres": postgres, "redis": redis_store, "ollama": ollama}

@@ -1,0 +1,72 @@
+"""Versions move with every change that matters, whoever makes it (PROMISES A4)."""
+
+import pytest
+
+from neuronetz_gateway.domain.principal import Principal
+from tests.support.ledgers import World
+
+pytestmark = pytest.mark.promise("A4")
+
+
+async def _versions(world: World, principal: Principal) -> tuple[int, int]:
+    now = await world.principal(principal.key_prefix)
+    return now.tenant_version, now.key_version
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "status = 'suspended'",
+        "time_zone = 'Europe/Berlin'",
+        "allow_all_models = true",
+        "allowed_models = '{llama3:latest}'",
+        "rpm = 1",
+        "tpm = 1",
+        "concurrent = 1",
+        "output_cap = 1",
+        "name = 'another'",
+    ],
+)
+async def test_any_change_of_a_tenant_moves_its_version(world: World, change: str) -> None:
+    principal = await world.caller()
+    await world.sql(f"update tenants set {change} where id = $1", principal.tenant_id)
+    assert await _versions(world, principal) == (2, 1)
+    await world.sql(f"update tenants set {change} where id = $1", principal.tenant_id)
+    assert await _versions(world, principal) == (2, 1), "nothing has changed"
+
+
+@pytest.mark.parametrize(
+    "change", ["revoked_at = now()", "expires_at = now()", "allowed_models = '{}'", "name = 'another'"]
+)
+async def test_a_change_of_what_a_key_may_moves_its_version(world: World, change: str) -> None:
+    principal = await world.caller()
+    await world.sql(f"update api_keys set {change} where id = $1", principal.api_key_id)
+    assert await _versions(world, principal) == (1, 2)
+
+
+async def test_the_gateways_own_bookkeeping_on_a_key_moves_nothing(world: World) -> None:
+    principal = await world.caller()
+    await world.sql(
+        "update api_keys set proven_at = now(), secret_hash = 'new', digest = 'new', pepper_id = 'p2' where id = $1",
+        principal.api_key_id,
+    )
+    assert await _versions(world, principal) == (1, 1)
+
+
+async def test_every_change_of_a_keys_limits_moves_the_keys_version(world: World) -> None:
+    principal = await world.caller()
+    ids = principal.api_key_id, principal.tenant_id
+    await world.sql("insert into key_limits (api_key_id, tenant_id, rpm) values ($1, $2, 10)", *ids)
+    assert await _versions(world, principal) == (1, 2)
+    await world.sql("update key_limits set rpm = 5 where api_key_id = $1", principal.api_key_id)
+    assert await _versions(world, principal) == (1, 3)
+    await world.sql("delete from key_limits where api_key_id = $1", principal.api_key_id)
+    assert await _versions(world, principal) == (1, 4)
+
+
+async def test_a_version_never_goes_back(world: World) -> None:
+    principal = await world.caller()
+    await world.sql("update tenants set status = 'suspended' where id = $1", principal.tenant_id)
+    await world.sql("update tenants set version = 1, status = 'active' where id = $1", principal.tenant_id)
+    await world.sql("update tenants set version = 1 where id = $1", principal.tenant_id)
+    assert await _versions(world, principal) == (3, 1)

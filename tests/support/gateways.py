@@ -1,0 +1,147 @@
+"""Gateways to test: one in the test's own loop, others as processes of their own."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+
+from neuronetz_gateway.app import create_app
+from neuronetz_gateway.settings import Environment, Settings
+from neuronetz_gateway.wiring import Services, build_services
+from tests.support.stores import Stores
+
+PEPPER = "0123456789abcdef0123456789abcdef-pepper-of-the-tests"
+COMMAND = str(Path(sys.executable).with_name("neuronetz-gateway"))
+
+
+def make_settings(stores: Stores, upstream_url: str, **changes: Any) -> Settings:
+    """Settings of a test: cheap Argon2, no limits for new tenants unless it says so."""
+    values: dict[str, Any] = {
+        "environment": Environment.DEVELOPMENT,
+        "database_url": stores.database_url,
+        "redis_url": stores.redis_url,
+        "ollama_base_url": upstream_url,
+        "key_pepper": PEPPER,
+        "argon2_memory_kib": 64,
+        "argon2_time_cost": 1,
+        "default_rpm": None,
+        "default_tpm": None,
+        "default_concurrent": None,
+        "redis_timeout_s": 2,
+        "database_statement_timeout_s": 10,
+        **changes,
+    }
+    return Settings(_env_file=None, **values)  # type: ignore[call-arg]  # an argument of pydantic-settings
+
+
+class _QuietServer(uvicorn.Server):
+    """uvicorn without its own signal handling, which belongs to the test run."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class LiveGateway:
+    base_url: str
+    services: Services
+
+    def http(self, key: str | None = None, **options: Any) -> httpx.AsyncClient:
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        return httpx.AsyncClient(base_url=self.base_url, headers=headers, trust_env=False, timeout=30, **options)
+
+
+@asynccontextmanager
+async def live_gateway(stores: Stores, upstream_url: str, **changes: Any) -> AsyncIterator[LiveGateway]:
+    """A gateway on a free port, in the running loop; leaving it flushes everything."""
+    settings = make_settings(stores, upstream_url, **changes)
+    services = build_services(settings)
+    config = uvicorn.Config(
+        create_app(settings, services), host="127.0.0.1", port=0, http="httptools", lifespan="on",
+        log_config=None, access_log=False, server_header=False, proxy_headers=False, timeout_graceful_shutdown=5,
+    )  # fmt: skip
+    server = _QuietServer(config)
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        if serving.done():
+            await serving
+            raise RuntimeError("the gateway did not start")
+        await asyncio.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield LiveGateway(f"http://127.0.0.1:{port}", services)
+    finally:
+        server.should_exit = True
+        await serving
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def write_env_file(path: Path, settings: Settings, **extra: str) -> Path:
+    """The settings of a test as an env file for a gateway process."""
+    lines = []
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        text = value.get_secret_value() if hasattr(value, "get_secret_value") else str(value)
+        lines.append(f"{name.upper()}={text}")
+    lines += [f"{name}={value}" for name, value in extra.items()]
+    path.write_text("\n".join(lines) + "\n")
+    path.chmod(0o600)
+    return path
+
+
+@dataclass(slots=True)
+class GatewayProcess:
+    base_url: str
+    process: asyncio.subprocess.Process
+    log: Path
+
+    def http(self, key: str | None = None, **options: Any) -> httpx.AsyncClient:
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        return httpx.AsyncClient(base_url=self.base_url, headers=headers, trust_env=False, timeout=30, **options)
+
+
+@asynccontextmanager
+async def gateway_process(env_file: Path, *arguments: str) -> AsyncIterator[GatewayProcess]:
+    """`neuronetz-gateway serve` as its own process, ended by SIGTERM."""
+    port = free_port()
+    log = env_file.with_name(f"gateway-{port}.log")
+    with log.open("wb") as out:
+        process = await asyncio.create_subprocess_exec(
+            COMMAND, "serve", "--env-file", str(env_file), "--port", str(port), *arguments,
+            stdout=out, stderr=out, env={"PATH": os.environ["PATH"]},
+        )  # fmt: skip
+    gateway = GatewayProcess(f"http://127.0.0.1:{port}", process, log)
+    try:
+        await _until_healthy(gateway)
+        yield gateway
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        await asyncio.wait_for(process.wait(), 30)
+
+
+async def _until_healthy(gateway: GatewayProcess) -> None:
+    async with asyncio.timeout(30), gateway.http() as http:
+        while True:
+            if gateway.process.returncode is not None:
+                raise RuntimeError(f"the gateway did not start: {gateway.log.read_text()[-2000:]}")
+            with contextlib.suppress(httpx.TransportError):
+                if (await http.get("/healthz")).status_code == httpx.codes.OK:
+                    return
+            await asyncio.sleep(0.05)

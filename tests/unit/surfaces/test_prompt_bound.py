@@ -1,0 +1,92 @@
+"""The bound of a prompt is never below its tokens, nor is an image paid by its bytes."""
+
+import base64
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neuronetz_gateway.surfaces import ollama, openai
+from neuronetz_gateway.surfaces.surface import Endpoint, RequestRules
+
+RULES = RequestRules(template_tokens=1000, image_tokens=4096)
+PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"\0" * 30_000).decode()
+JPEG = base64.b64encode(b"\xff\xd8\xff\xe0" + b"\0" * 30_000).decode()
+WEBP = base64.b64encode(b"RIFF\0\0\0\0WEBP" + b"\0" * 30_000).decode()
+WAVE = base64.b64encode(b"RIFF\0\0\0\0WAVE" + b"\0" * 30_000).decode()
+OVERHEAD_BYTES = 200  # the JSON around the texts of these requests
+
+
+def bound(endpoint: Endpoint, body: dict[str, Any]) -> int:
+    assert endpoint.inference is not None
+    return endpoint.inference.read({"model": "m"} | body, RULES).prompt_bound_tokens
+
+
+@given(st.lists(st.text(min_size=1), min_size=1, max_size=5))
+@pytest.mark.promise("B1")
+def test_the_bound_covers_every_byte_of_the_texts(texts: list[str]) -> None:
+    size = sum(len(text.encode(errors="replace")) for text in texts)
+    texts = [text.encode(errors="replace").decode() for text in texts]
+    messages = [{"role": "user", "content": text} for text in texts]
+    for endpoint in (ollama.CHAT, openai.CHAT_COMPLETIONS):
+        assert bound(endpoint, {"messages": messages}) >= size + 16 * len(texts) + 1000
+    assert bound(ollama.GENERATE, {"prompt": "".join(texts), "system": texts[0]}) >= size + 16 + 1000
+    for endpoint in (ollama.EMBED, openai.EMBEDDINGS):
+        assert size + 16 * len(texts) <= bound(endpoint, {"input": texts})
+    assert bound(ollama.EMBED, {"input": texts[0]}) == len(orjson.dumps(texts[0])) + 16
+
+
+def test_everything_that_reaches_the_model_is_covered() -> None:
+    for field in ("tools", "format", "suffix", "system", "context", "response_format"):
+        plain = bound(ollama.CHAT, {"messages": [{"content": "x"}]})
+        assert bound(ollama.CHAT, {"messages": [{"content": "x"}], field: "y" * 5000}) >= plain + 5000
+
+
+def test_dropped_fields_do_not_count() -> None:
+    plain = bound(ollama.GENERATE, {"prompt": "x"})
+    assert bound(ollama.GENERATE, {"prompt": "x", "template": "y" * 5000, "raw": True}) == plain
+
+
+@pytest.mark.parametrize("image", [PNG, JPEG, WEBP])
+def test_an_image_counts_as_its_own_bound_wherever_it_stands(image: str) -> None:
+    native = bound(ollama.CHAT, {"messages": [{"content": "x", "images": [image, image]}]})
+    assert 1000 + 2 * 4096 < native < 1000 + 2 * 4096 + OVERHEAD_BYTES
+    assert 1000 + 4096 < bound(ollama.GENERATE, {"prompt": "x", "images": [image]}) < 1000 + 4096 + OVERHEAD_BYTES
+    url = f"data:image/png;base64,{image}"
+    for source in (url, {"url": url}):
+        parts = [{"type": "text", "text": "x"}, {"type": "image_url", "image_url": source}]
+        openai_bound = bound(openai.CHAT_COMPLETIONS, {"messages": [{"role": "user", "content": parts}]})
+        assert 1000 + 4096 < openai_bound < 1000 + 4096 + OVERHEAD_BYTES
+
+
+@pytest.mark.parametrize(
+    "source", [WAVE, "x" * 40_000, "é" * 40_000, "\n" + PNG, base64.b64encode(b"\0" * 30_000).decode()]
+)
+@pytest.mark.promise("B1")
+def test_what_is_no_image_in_the_place_of_one_counts_with_its_bytes(source: str) -> None:
+    assert bound(ollama.CHAT, {"messages": [{"content": "x", "images": [source]}]}) >= 40_000 + 4096
+    part = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{source}"}}
+    assert bound(openai.CHAT_COMPLETIONS, {"messages": [{"content": [part]}]}) >= 40_000 + 4096
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "text", "image_url": {"url": PNG}},
+        {"type": "input_audio", "input_audio": {"data": PNG}},
+        {"type": "image_url", "Image_url": PNG},
+        {"type": "image_url", "image_url": [PNG]},
+        {"image_url": PNG},
+        [PNG],
+    ],
+)
+def test_only_what_ollama_reads_as_an_image_is_one(part: object) -> None:
+    assert bound(openai.CHAT_COMPLETIONS, {"messages": [{"content": [part]}]}) >= len(PNG) + 1000
+
+
+def test_each_part_of_a_message_counts_as_a_message_which_ollama_makes_of_it() -> None:
+    parts = [{"type": "text", "text": "x"}] * 100
+    body = {"messages": [{"role": "user", "content": parts}]}
+    assert bound(openai.CHAT_COMPLETIONS, body) >= len(orjson.dumps(body)) + 101 * 16 + 1000
