@@ -27,6 +27,10 @@ dev: setup
 test *arguments: setup
     .venv/bin/pytest --cov --cov-report=term {{arguments}}
 
+# all tests, at the sizes of the full run too
+test-full *arguments: setup
+    .venv/bin/pytest -m "full or not full" {{arguments}}
+
 # everything that must hold before a change lands
 check: lint typecheck security test
 

@@ -18,16 +18,15 @@ RESULTS = Path(__file__).parent / "results"
 
 def measure(case: Case, target: Target, seconds: float) -> report.Row:
     """One round of one case at one target; us are processor time for one unit."""
-    parts = target.processes()
-    before = {name: procstat.cpu_seconds(pids) for name, pids in parts.items()}
+    before = {name: procstat.cpu_seconds(pids) for name, pids in target.processes().items()}
     body, headers = case.body, dict(target.headers)
     url = target.base_url + "/api/chat"
     told = load.start(load.Load(url, headers, body, case.connections, seconds, paced=case.paced, core=OTHER_CORE))
     row: report.Row = {"case": case.name, "target": target.name} | told
     units = told["records"] if case.paced else told["answers"] * case.records_per_answer
     row["per_second"] = units / told["seconds"]
-    for name, pids in parts.items():
-        row[f"{name}_us"] = (procstat.cpu_seconds(pids) - before[name]) * 1e6 / max(1, units)
+    for name, pids in target.processes().items():  # asked again: Postgres may have started a backend meanwhile
+        row[f"{name}_us"] = (procstat.cpu_seconds(pids) - before.get(name, 0.0)) * 1e6 / max(1, units)
         row[f"{name}_rss_mib"] = procstat.rss_bytes(pids) / 2**20
     return row
 

@@ -18,7 +18,7 @@ $$
 -- All requests are weighed in memory under those locks, then written at once: a hot row is written once a batch.
 create function reserve_r1(requests reservation_request_r1[])
 returns table (granted_tokens bigint, refused_by text, refused_limit bigint, refused_left bigint)
-language plpgsql set enable_seqscan = off as $$
+language plpgsql set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   fresh boolean[];     -- by request: the principal is as the tables have it
   prompts bigint[];

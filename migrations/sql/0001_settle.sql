@@ -6,7 +6,7 @@ create type settlement_r1 as (
 -- the same id finds nothing and changes nothing.
 -- Lock order (DESIGN 5): reservations by id, then usage rows by (scope, period, window start).
 create function settle_r1(settlements settlement_r1[]) returns uuid[]
-language plpgsql set enable_seqscan = off as $$
+language plpgsql set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   found_ids uuid[];
   written bigint;

@@ -53,6 +53,7 @@ class Services:
     metrics: Metrics
     database: Database
     redis: BatchedRedis
+    redis_client: redis.asyncio.Redis
     counters: RateCounters
     upstream: Upstream
     background: BackgroundWork
@@ -80,6 +81,7 @@ class Services:
         """Flush, then close: settlements first, since they are what must not be lost; each step runs whatever fails."""
         async with AsyncExitStack() as closing:
             closing.push_async_callback(self.database.aclose)
+            closing.push_async_callback(self.redis_client.aclose)
             closing.push_async_callback(self.redis.aclose)
             closing.push_async_callback(self.upstream.aclose)
             closing.push_async_callback(self.lane.aclose)
@@ -107,6 +109,7 @@ def build_services(settings: Settings, transport: httpx.AsyncBaseTransport | Non
         metrics=metrics,
         database=database,
         redis=batched,
+        redis_client=redis_client,
         counters=counters,
         upstream=upstream,
         background=background,

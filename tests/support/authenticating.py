@@ -88,6 +88,7 @@ class Given:
     queue: int = 16
     failures_per_minute: int = 1_000_000
     refusal_floor_seconds: float = 0.0
+    beat_seconds: float = 0.01
 
 
 USUAL = Given()
@@ -153,7 +154,7 @@ def _assembled(database: Database, connection: BatchedRedis, given: Given) -> Au
     )
     background = BackgroundWork(happened)
     lane = VerificationLane(hasher, threads=1, queue=given.queue)
-    lookup = CountingLookup(database, timeout_seconds=10, clock=clock)
+    lookup = CountingLookup(database, timeout_seconds=10, clock=clock, beat_seconds=given.beat_seconds)
     identities = IdentityCache(
         cache,
         pepper_id=hasher.pepper_id,

@@ -1,12 +1,14 @@
 """Callers with budgets in a real Postgres, seen past the gateway."""
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import asyncpg
+from tests.support.stores import asyncpg_dsn
 
 from neuronetz_gateway.db.database import Database
 from neuronetz_gateway.domain.audit import Outcome, Settlement
@@ -17,7 +19,6 @@ from neuronetz_gateway.domain.usage import Charge
 from neuronetz_gateway.repositories.ledger import Ledger
 from neuronetz_gateway.repositories.unit_of_work import unit_of_work
 from neuronetz_gateway.services.budgeting import BudgetLedger
-from tests.support.stores import asyncpg_dsn
 
 Budgets = Mapping[Period, int]
 
@@ -54,6 +55,13 @@ def completed(reservation: Reservation | UUID, tokens: int = 70, outcome: Outcom
     reservation_id = reservation if isinstance(reservation, UUID) else reservation.id
     charge = Charge(tokens - tokens // 2, tokens // 2, estimated=False)
     return Settlement(reservation_id, outcome, 200, charge, first_byte_seconds=0.02, duration_seconds=0.5)
+
+
+async def until(holds: Callable[[], Awaitable[object]]) -> None:
+    """Looks again and again: what the database or another process comes to hold sends no event."""
+    async with asyncio.timeout(30):
+        while not await holds():  # noqa: ASYNC110 - see above
+            await asyncio.sleep(0.005)
 
 
 class World:

@@ -11,6 +11,7 @@ from neuronetz_gateway.errors import InvalidRequestError
 _DIGITS = re.compile(r"[0-9]{1,15}(_[0-9]{1,15})*", re.ASCII)
 _SPAN = re.compile(r"([0-9]{1,6})([smhdw])", re.ASCII)
 _SPAN_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_LONGEST = timedelta(days=36_500)
 _PREFIX = re.compile(r"nz_[0-9A-Za-z]{9}", re.ASCII)
 _LABEL_CHARACTERS = 200
 _MOST_TOKENS = 2**53 - 1  # what every JSON reader holds exactly
@@ -39,9 +40,12 @@ def bounds(given: dict[str, str | None], *, least: int = 1) -> dict[str, int | N
 def span(option: str, text: str) -> timedelta:
     """A length of time: 90s, 30m, 12h, 30d or 2w."""
     found = _SPAN.fullmatch(text.strip().lower())
-    if found is None:
-        raise InvalidRequestError(f"{option} takes a length of time such as 90s, 30m, 12h, 30d or 2w.")
-    return timedelta(**{_SPAN_UNITS[found[2]]: int(found[1])})
+    length = timedelta(**{_SPAN_UNITS[found[2]]: int(found[1])}) if found else None
+    if length is None or length > _LONGEST:
+        raise InvalidRequestError(
+            f"{option} takes a length of time such as 90s, 30m, 12h, 30d or 2w, {_LONGEST.days}d at most."
+        )
+    return length
 
 
 def moment(option: str, text: str, now: datetime) -> datetime:
@@ -50,11 +54,12 @@ def moment(option: str, text: str, now: datetime) -> datetime:
         return _ahead(option, now + span(option, text), now)
     try:
         read = datetime.fromisoformat(text.strip())
-    except ValueError:
+        read = (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
         raise InvalidRequestError(
             f"{option} takes a date (2027-01-31), a time (2027-01-31T18:00:00+01:00) or a length of time (30d)."
         ) from None
-    return _ahead(option, (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC), now)
+    return _ahead(option, read, now)
 
 
 def _ahead(option: str, read: datetime, now: datetime) -> datetime:

@@ -2,9 +2,13 @@
 
 import asyncio
 import getpass
+import logging
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+
+import structlog
 
 from neuronetz_gateway.settings import Settings, load_settings
 from neuronetz_gateway.wiring import Services, build_services
@@ -17,6 +21,7 @@ def run[T](work: Callable[[Services], Awaitable[T]], env_file: Path | None) -> T
 
 def run_with[T](work: Callable[[Services], Awaitable[T]], settings: Settings) -> T:
     """The same for settings that are loaded already."""
+    _keep_stdout_for_results()
     return asyncio.run(_carried(work, settings))
 
 
@@ -26,6 +31,15 @@ async def _carried[T](work: Callable[[Services], Awaitable[T]], settings: Settin
         return await work(services)
     finally:
         await services.aclose()
+
+
+def _keep_stdout_for_results() -> None:
+    """What services log beside a command goes to stderr, errors alone: a command tells its failure itself."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=False,  # quickstart goes on to serve, with the log lines of a server
+    )
 
 
 def actor() -> str:

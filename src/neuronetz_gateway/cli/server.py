@@ -4,7 +4,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +12,12 @@ import typer
 
 from neuronetz_gateway.cli import output, serving
 from neuronetz_gateway.cli.options import ENV_FILE_VARIABLE, AsJson, EnvFile
+from neuronetz_gateway.cli.runtime import run_with
+from neuronetz_gateway.counters.errors import CountersUnavailableError
 from neuronetz_gateway.db.migrating import head, migrate
+from neuronetz_gateway.observability.logging import configure_logging
 from neuronetz_gateway.settings import load_settings
+from neuronetz_gateway.wiring import Services
 
 _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -47,6 +51,7 @@ def serve(
     address = host or settings.host
     with serving.listen(address, settings.port if port is None else port) as listener:
         migrate(settings.database_url.get_secret_value())
+        run_with(_check_redis, settings)
         if env_file is not None:
             os.environ[ENV_FILE_VARIABLE] = str(env_file.resolve())
         base_url = serving.base_url(address, listener)
@@ -60,6 +65,7 @@ def serve(
         if number == 1:
             serving.serve_alone(serving.uvicorn_config(settings), listener, announce)
             return
+        configure_logging(settings.log_level)  # this process has the workers' comings and goings to tell
         with _shared_metrics():
             serving.serve_with_workers(serving.uvicorn_config(settings, workers=number), listener, announce)
 
@@ -71,6 +77,12 @@ def migrate_database(as_json: AsJson = False, env_file: EnvFile = None) -> None:
         output.document({"revision": head()})
     else:
         output.line(f"The database is at revision {head()}.")
+
+
+async def _check_redis(services: Services) -> None:
+    """Raises EvictingStoreError here, in one line; a Redis that is away may still come, /readyz tells it until then."""
+    with suppress(CountersUnavailableError):
+        await services.counters.check_eviction_policy()
 
 
 @contextmanager

@@ -3,19 +3,19 @@
 import math
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from neuronetz_gateway.errors import ConflictError
+from neuronetz_gateway.errors import ConflictError, UnavailableError
 from neuronetz_gateway.settings import Settings
 
 APP = "neuronetz_gateway.asgi:create"  # by name: the floors keep cli from importing the app
 _IDLE_SECONDS = 60  # DESIGN §7: how long a connection may stay idle between two requests
 _READY_SECONDS = 30.0
+_NOT_STARTED = "The gateway did not start; its log, above, says why."
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - names what a person may choose
 
 
@@ -69,7 +69,7 @@ def uvicorn_config(settings: Settings, *, workers: int = 1) -> uvicorn.Config:
 
 
 def serve_alone(config: uvicorn.Config, listener: socket.socket, announce: Callable[[], None]) -> None:
-    """Serve in this process until SIGINT or SIGTERM, drain, return."""
+    """Serve in this process until SIGINT or SIGTERM, drain, return; raises UnavailableError where it cannot start."""
     server = AnnouncingServer(config, announce)
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -79,15 +79,18 @@ def serve_alone(config: uvicorn.Config, listener: socket.socket, announce: Calla
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    server.run(sockets=[listener])
+    try:
+        server.run(sockets=[listener])
+    except SystemExit:  # uvicorn's way to say that the app's own start has failed
+        raise UnavailableError(_NOT_STARTED) from None
 
 
 def serve_with_workers(config: uvicorn.Config, listener: socket.socket, announce: Callable[[], None]) -> None:
-    """Serve in several processes until SIGINT or SIGTERM, drain, return."""
+    """Serve in several processes until SIGINT or SIGTERM, drain, return; raises UnavailableError as above."""
     workers = AnnouncingWorkers(config, [listener], announce)
     workers.run()
-    if not workers.announced:
-        sys.exit(1)  # a worker has said why on stderr
+    if not workers.announced and not workers.told_to_stop:
+        raise UnavailableError(_NOT_STARTED)
 
 
 class AnnouncingServer(uvicorn.Server):
@@ -110,9 +113,18 @@ class AnnouncingWorkers(Multiprocess):
         super().__init__(config, sockets)
         self._announce = announce
         self.announced = False
+        self.told_to_stop = False
 
     def init_processes(self) -> None:
         super().init_processes()
         if all(process.wait_until_ready(_READY_SECONDS, self.should_exit) for process in self.processes):
             self.announced = True
             self._announce()
+
+    def handle_int(self) -> None:
+        self.told_to_stop = True
+        super().handle_int()
+
+    def handle_term(self) -> None:
+        self.told_to_stop = True
+        super().handle_term()

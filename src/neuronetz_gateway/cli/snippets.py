@@ -14,18 +14,18 @@ _NO_KEY = "YOUR_KEY"
 _NO_MODEL = "llama3.2:1b"
 _CURL = Template("""\
 curl -s $base_url/api/chat -H 'Authorization: Bearer $key' -H 'Content-Type: application/json' \\
-  -d '{"model": "$model", "stream": false, "messages": [{"role": "user", "content": "Why is the sky blue?"}]}'""")
+  -d '{"model": "$model", "stream": false, "messages": [{"role": "user", "content": "Say hello."}]}'""")
 _OLLAMA = Template("""\
 OLLAMA_HOST=$base_url OLLAMA_API_KEY=$key $python -c "
 import ollama
-question = {'role': 'user', 'content': 'Why is the sky blue?'}
+question = {'role': 'user', 'content': 'Say hello.'}
 for part in ollama.chat('$model', messages=[question], stream=True):
     print(part.message.content, end='', flush=True)
 print()\"""")
 _OPENAI = Template("""\
 OPENAI_BASE_URL=$base_url/v1 OPENAI_API_KEY=$key $python -c "
 from openai import OpenAI
-question = {'role': 'user', 'content': 'Why is the sky blue?'}
+question = {'role': 'user', 'content': 'Say hello.'}
 answer = OpenAI().chat.completions.create(model='$model', messages=[question])
 print(answer.choices[0].message.content)\"""")
 

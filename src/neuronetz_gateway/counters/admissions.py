@@ -121,7 +121,7 @@ class RateCounters:
     async def heartbeat(self, tenant_id: UUID, admissions: Sequence[Admission]) -> list[Admission]:
         """Extends the leases of admissions of one tenant; returns those that are lost."""
         tenant = self._tenant(tenant_id)
-        lost: list[int] = await self._redis.run(
+        lost = await self._redis.run(
             HEARTBEAT,
             (
                 self._since(tenant_id),
@@ -135,12 +135,15 @@ class RateCounters:
                 for part in (admission.id.hex, (admission.admitted_at - _EPOCH) // _MICROSECOND)
             ),
         )
-        return [admissions[position - 1] for position in lost]
+        try:
+            return [admissions[position - 1] for position in lost]
+        except (TypeError, IndexError) as error:
+            raise unavailable(error) from error
 
     async def check_eviction_policy(self) -> None:
         """Raises EvictingStoreError unless the server keeps what it was given (maxmemory-policy noeviction)."""
-        memory: bytes = await self._redis.call("INFO", "memory")
-        fields = dict(line.partition(":")[::2] for line in memory.decode().splitlines())
+        memory = await self._redis.call("INFO", "memory")
+        fields = dict(line.partition(":")[::2] for line in str(memory, errors="replace").splitlines())
         policy = fields.get("maxmemory_policy", "unknown")
         if policy != "noeviction":
             raise EvictingStoreError(policy)

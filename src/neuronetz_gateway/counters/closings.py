@@ -26,6 +26,7 @@ class Closings:
         self._under_way: set[asyncio.Future[int]] = set()
         self._undelivered: deque[Closing] = deque()
         self._retrying: asyncio.Task[None] | None = None
+        self._closed = False
         self.dropped = 0
 
     def __len__(self) -> int:
@@ -39,7 +40,7 @@ class Closings:
         future.add_done_callback(partial(self._delivered, closing))
 
     async def aclose(self) -> None:
-        """Delivers what is left, for at most `flush_seconds`; counts the rest as dropped."""
+        """Delivers what is left, for at most `flush_seconds`; counts the rest as dropped. Nothing is repeated later."""
         try:
             async with asyncio.timeout(self._flush_seconds):
                 while self._under_way or self._undelivered:
@@ -51,6 +52,7 @@ class Closings:
         except TimeoutError:
             self.dropped += len(self._undelivered)
         finally:
+            self._closed = True
             self._undelivered.clear()
             if self._retrying is not None:
                 self._retrying.cancel()
@@ -59,7 +61,7 @@ class Closings:
         self._under_way.discard(future)
         if not future.cancelled() and future.exception() is None:
             return
-        if len(self._undelivered) >= self._capacity:
+        if self._closed or len(self._undelivered) >= self._capacity:
             self.dropped += 1
             return
         self._undelivered.append(closing)

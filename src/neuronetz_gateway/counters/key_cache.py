@@ -5,6 +5,7 @@ import hmac
 from collections.abc import Callable
 
 from neuronetz_gateway.counters.connection import BatchedRedis
+from neuronetz_gateway.counters.errors import unavailable
 
 _MAC_BYTES = hashlib.sha256().digest_size
 
@@ -30,9 +31,11 @@ class KeyCache:
 
     async def find(self, name: bytes) -> bytes | None:
         """The payload stored under a name; None where there is none or it was not we who stored it."""
-        entry: bytes | None = await self._redis.call("GET", _key(name))
+        entry = await self._redis.call("GET", _key(name))
         if entry is None:
             return None
+        if not isinstance(entry, bytes):
+            raise unavailable(TypeError(f"GET answered {type(entry).__name__}."))
         seal, payload = entry[:_MAC_BYTES], entry[_MAC_BYTES:]
         if hmac.compare_digest(seal, self._seal(name, payload)):
             return payload

@@ -12,7 +12,8 @@ from neuronetz_gateway.db.group_commit import BatchDataError, NotCommittedError,
 
 # A server that refuses connections is not asked more often than this, however many requests arrive.
 _RETRY_SECONDS = 0.1
-_DATA_CLASSES = ("22", "23")  # data exception, integrity constraint violation: the batch's own fault
+_INTEGRITY_CLASS = "23"
+_DATA_CLASSES = ("22", _INTEGRITY_CLASS)  # data exception, integrity violation: the batch's own fault
 _LOST_CLASSES = ("08", "57P")  # connection exception, shutdown: the session ended, perhaps in the middle of a commit
 
 
@@ -49,10 +50,10 @@ class Link:
         try:
             rows: list[Any] = await connection.fetch(query, *arguments)
         except asyncpg.PostgresError as error:
-            raise self._explained(error) from error
+            raise self._explained(error) from None  # its own words may repeat what the caller sent
         except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
             if isinstance(error, ValueError):  # asyncpg could not encode an argument: nothing was sent
-                raise BatchDataError(type(error).__name__) from error
+                raise BatchDataError(type(error).__name__) from None
             raise self._lost(error) from error
         except asyncio.CancelledError:
             self._drop()
@@ -92,7 +93,8 @@ class Link:
     def _explained(self, error: asyncpg.PostgresError) -> Exception:
         state = error.sqlstate or ""
         if state.startswith(_DATA_CLASSES):
-            return BatchDataError(f"{type(error).__name__} ({state})")
+            named = f": {error.constraint_name or error}" if state.startswith(_INTEGRITY_CLASS) else ""
+            return BatchDataError(f"{type(error).__name__} ({state}){named}")
         if state.startswith(_LOST_CLASSES):
             return self._lost(error)
         self._drop()  # a read-only standby, a changed function: another connection may fare better

@@ -1,7 +1,8 @@
 """Brings a database to a revision of the schema, safely when many start at once."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from alembic import command
@@ -9,10 +10,12 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from neuronetz_gateway.db.connecting import connector
+from neuronetz_gateway.errors import UnavailableError
 
 _LOCK = 0x6E_65_75_72_6F  # any constant, the same in every process that migrates
 _PARTITIONS = "audit_log_"  # day partitions come and go; they are no part of the model
@@ -22,7 +25,7 @@ _CONNECT_TIMEOUT_SECONDS = 10.0
 def migrate(url: str) -> None:
     """Brings the database up to the newest revision; waits where another process is doing it.
 
-    Runs an event loop of its own, so it must not be called from within one.
+    Runs an event loop of its own, so it must not be called from within one. Raises UnavailableError without a database.
     """
     asyncio.run(_locked(url, lambda config: command.upgrade(config, "head")))
 
@@ -76,21 +79,31 @@ def _config(connection: Connection | None = None) -> Config:
 
 
 async def _locked(url: str, work: Callable[[Config], None]) -> None:
-    engine = migration_engine(url)
-    try:
-        async with engine.connect() as connection:
-            await connection.execute(text("select pg_advisory_lock(:lock)"), {"lock": _LOCK})
-            await connection.commit()  # the lock is the session's, not the transaction's; it goes with the connection
-            await connection.run_sync(lambda sync: work(_config(sync)))
-            await connection.commit()
-    finally:
-        await engine.dispose()
+    async with _connected(url) as connection:
+        await connection.execute(text("select pg_advisory_lock(:lock)"), {"lock": _LOCK})
+        await connection.commit()  # the lock is the session's, not the transaction's; it goes with the connection
+        await connection.run_sync(lambda sync: work(_config(sync)))
+        await connection.commit()
 
 
 async def _current(url: str) -> str | None:
+    async with _connected(url) as connection:
+        return await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
+
+
+@asynccontextmanager
+async def _connected(url: str) -> AsyncIterator[AsyncConnection]:
+    """A connection of its own; raises UnavailableError where there is none to be had."""
     engine = migration_engine(url)
+    connection = engine.connect()
     try:
-        async with engine.connect() as connection:
-            return await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
+        try:
+            await connection.start()
+        except (DBAPIError, OSError, TimeoutError) as error:
+            raise UnavailableError("The database cannot be reached: is it running, is DATABASE_URL right?") from error
+        try:
+            yield connection
+        finally:
+            await connection.close()
     finally:
         await engine.dispose()

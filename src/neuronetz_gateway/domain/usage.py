@@ -34,11 +34,15 @@ class Charge:
 NOTHING = Charge(0, 0, estimated=False)
 
 
-def charge_of(reading: MeterReading, prompt_bound_tokens: int, *, has_output: bool = True) -> Charge:
+def charge_of(
+    reading: MeterReading, prompt_bound_tokens: int, *, has_output: bool = True, uncounted_output_tokens: int = 0
+) -> Charge:
     """The charge of a request that went up (DESIGN §5): the greater of reported and counted.
 
     Usage missing or zero, or no terminator: the prompt bound and what was counted, flagged as estimated.
     An embedding has no output (has_output False): its prompt tokens alone must have been reported.
+    uncounted_output_tokens is the bound of an answer whose records cannot be counted since it is one body: what was
+    delivered whole without a figure is charged at that bound, since an answer must never be free (B7).
     """
     reported = reading.prompt_tokens is not None and reading.prompt_tokens > 0
     if has_output:
@@ -46,4 +50,7 @@ def charge_of(reading: MeterReading, prompt_bound_tokens: int, *, has_output: bo
     if reported and reading.terminated and reading.prompt_tokens is not None:
         return Charge(reading.prompt_tokens, max(reading.output_tokens or 0, reading.counted_output), estimated=False)
     prompt = max(reading.prompt_tokens or 0, prompt_bound_tokens)
-    return Charge(prompt, max(reading.output_tokens or 0, reading.counted_output), estimated=True)
+    counted = max(reading.output_tokens or 0, reading.counted_output)
+    if reading.terminated and has_output and counted == 0:
+        counted = uncounted_output_tokens
+    return Charge(prompt, counted, estimated=True)

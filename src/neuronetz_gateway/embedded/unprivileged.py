@@ -44,8 +44,8 @@ def as_nobody() -> Identity:
     raise EmbeddedError("Postgres does not run as root, and this machine has no account to run it as")
 
 
-def give(path: Path, identity: Identity) -> None:
-    """As root: make ``path`` and all beneath it belong to whom ``identity`` is for the file system.
+def give(path: Path, identity: Identity, *, deep: bool = True) -> None:
+    """As root: make ``path`` (with all beneath it, if ``deep``) belong to whom ``identity`` is for the file system.
 
     Both ways, since a machine may come to allow namespaces (files are root's) or to forbid them (they are nobody's).
     """
@@ -53,7 +53,7 @@ def give(path: Path, identity: Identity) -> None:
     if os.geteuid() != 0 or not path.exists() or path.stat().st_uid == owner:
         return
     # From below, so that the owner of the top says that all is done.
-    for directory, below, files in os.walk(path, topdown=False):
+    for directory, below, files in os.walk(path, topdown=False) if deep else ():
         for name in (*below, *files):
             os.chown(Path(directory) / name, owner, identity.gid or 0, follow_symlinks=False)
     os.chown(path, owner, identity.gid or 0)

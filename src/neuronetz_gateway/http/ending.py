@@ -23,7 +23,7 @@ async def send_error_event(exchange: Exchange, error: GatewayError, send: Send, 
     """
     exchange.reason = error.code
     event = exchange.endpoint.surface.error_event(error, exchange.request_id) if exchange.call.streamed else b""
-    if before or event:
+    if event:
         await send({"type": "http.response.body", "body": before + event, "more_body": True})
 
 

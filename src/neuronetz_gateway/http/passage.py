@@ -27,6 +27,7 @@ class Passage:
         self.exchange, self.response, self.send = exchange, response, send
         self.meter: Meter | None = inference.new_meter(exchange.call) if inference else None
         self.editor: StreamEditor | None = inference.new_editor(exchange.call) if inference else None
+        self.last_shown = b""
         self.granted = exchange.reservation.granted_output_tokens
 
     async def run(self) -> None:
@@ -56,6 +57,7 @@ class Passage:
                     return False
             shown = self.editor.feed(chunk) if self.editor is not None else chunk
             if shown:
+                self.last_shown = shown
                 await self.send({"type": "http.response.body", "body": shown, "more_body": True})
         return True
 
@@ -70,7 +72,14 @@ class Passage:
 
     async def _break(self, outcome: Outcome, error: GatewayError) -> None:
         self.exchange.outcome = outcome
-        await send_error_event(self.exchange, error, self.send, before=self._rest())
+        await send_error_event(self.exchange, error, self.send, before=self._record_end())
+
+    def _record_end(self) -> bytes:
+        """Whatever ends the record that broke off, so that the error event stands in one of its own."""
+        rest = self._rest()
+        end = self.exchange.endpoint.surface.record_end
+        last = rest or self.last_shown
+        return rest if not last or last.endswith(end) else rest + end
 
     def _rest(self) -> bytes:
         return self.editor.flush() if self.editor is not None else b""

@@ -48,7 +48,7 @@ class Authenticator:
     """Looks a key up in this process, in Redis, in Postgres; the first that knows it decides (DESIGN §3).
 
     Refused keys are remembered for 2 s, in this process only: that is also how long a key may stay refused after it
-    came to exist, which nobody can notice, since nobody can have presented it before. No refusal leaves sooner than
+    came to exist, which nobody can notice, since nobody can have presented it before. A refusal leaves one to two
     `refusal_floor_seconds` after its request came, so that an unknown prefix cannot be told from a wrong secret by the
     time that its look-up took. `clock` is monotonic, in seconds. Expiry is the limiter's to decide.
     """
@@ -62,7 +62,7 @@ class Authenticator:
         hasher: KeyHasher,
         failures: FailureCounter,
         clock: Callable[[], float],
-        refusal_floor_seconds: float = 0.01,
+        refusal_floor_seconds: float = 0.02,
     ) -> None:
         self._identities = identities
         self._lookup = lookup
@@ -83,7 +83,7 @@ class Authenticator:
         """
         key = PlainKey.parse(presented) if presented else None
         if key is None:
-            raise await self._refusal(address, self._clock())
+            raise await self._refusal(address, self._clock() + self._refusal_floor_seconds)
         name = self._hasher.cache_name(key)
         if not fresh:
             principal = self._identities.principals.find(name)
@@ -102,16 +102,17 @@ class Authenticator:
             await asyncio.wait(self._shared.values())
 
     async def _look_up(self, ask: _Ask, address: str) -> Principal:
-        began = self._clock()
+        # A timer of the loop is exact to a millisecond only, and what is beyond would still tell of the look-up. What the
+        # name adds differs by key and is unknown to whoever lacks the pepper, so no repetition can average it out.
+        leaves_at = self._clock() + self._refusal_floor_seconds * (1 + _fraction(ask))
         if ask.fresh:
-            self._identities.principals.forget(ask.name)
             found = await self._identify(ask)
         elif self._refused.find(ask.name):
             found = _Refusal.WRONG_KEY
         else:
             found = await self._identify_once(ask)
         if found is _Refusal.WRONG_KEY:
-            raise await self._refusal(address, began)
+            raise await self._refusal(address, leaves_at)
         if found is _Refusal.SUSPENDED:
             raise TenantSuspendedError("This tenant is suspended.")
         return found
@@ -156,7 +157,9 @@ class Authenticator:
                 proven = await self._prover.verify(ask.name, ask.key, record.credential)
         except LaneFullError:
             if not self._prover.was_proven(record.credential):
-                raise OverloadedError("Too many keys are being verified.", retry_after_seconds=_hint(ask)) from None
+                raise OverloadedError(
+                    "Too many keys are being verified.", retry_after_seconds=1 + _fraction(ask)
+                ) from None
             return _verdict(record)  # for this once: remembered nowhere, so that the next use tries the lane again
         return self._accepted(ask, record, proof) if proven else self._turned_away(ask)
 
@@ -185,11 +188,11 @@ class Authenticator:
                 self._identities.forget_principal(ask.name)
         return verdict
 
-    async def _refusal(self, address: str, began: float) -> GatewayError:
+    async def _refusal(self, address: str, leaves_at: float) -> GatewayError:
         """Counts a bad key; the answer, once it may leave."""
         blocked_seconds = self._failures.blocked_seconds(address)
         self._failures.add(address)
-        await asyncio.sleep(max(0.0, began + self._refusal_floor_seconds - self._clock()))
+        await asyncio.sleep(max(0.0, leaves_at - self._clock()))
         if blocked_seconds <= 0:
             return UnauthenticatedError()
         return RateLimitedError(
@@ -203,6 +206,6 @@ def _verdict(record: KeyRecord) -> Principal | _Refusal:
     return _Refusal.SUSPENDED if record.tenant_status is TenantStatus.SUSPENDED else record.principal
 
 
-def _hint(ask: _Ask) -> float:
-    """One to two seconds, spread over the keys, so that those refused together do not come back together."""
-    return 1.0 + ask.name[0] / 256
+def _fraction(ask: _Ask) -> float:
+    """From 0 to 1, another for each key: spreads what would otherwise happen to all of them at the same time."""
+    return int.from_bytes(ask.name[:4]) / 2**32

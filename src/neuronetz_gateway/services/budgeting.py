@@ -102,7 +102,7 @@ class BudgetLedger:
             self._release_if_granted(ask.id, future)
             raise
         except BatchDataError as error:
-            _log.error("reservation_impossible", reservation_id=str(ask.id), exc_info=error)
+            _log.error("reservation_impossible", reservation_id=str(ask.id), error=str(error))
             raise UnavailableError("The budget ledger could not take this request.") from error
         except (NotCommittedError, UnknownOutcomeError, TimeoutError) as error:
             raise UnavailableError("The budget ledger is not available.") from error

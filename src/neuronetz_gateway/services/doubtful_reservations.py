@@ -85,7 +85,7 @@ class DoubtfulReservations:
         except OverloadedError:
             return  # the next round tries again
         except BatchDataError as error:
-            _log.error("doubtful_reservation_not_released", reservation_id=str(reservation_id), exc_info=error)
+            _log.error("doubtful_reservation_kept", reservation_id=str(reservation_id), error=str(error))
             released = True
         now = asyncio.get_running_loop().time()
         if doubt.until is None:

@@ -10,23 +10,29 @@ from neuronetz_gateway.repositories.api_keys import KeyRecord
 from neuronetz_gateway.repositories.unit_of_work import unit_of_work
 
 _BATCH = 64
-_PATIENT_SECONDS = 0.05
 
 
 class KeyLookup:
     """Finds records by prefix; each batch is one short transaction, one batch runs at a time.
 
     A record is always read after it was asked for, so this is no cache; but a prefix that many ask for meanwhile is
-    read once. The patient (addresses that failed too often) wait for a common beat of 50 ms, so that however many
-    they are, their prefixes cost one batch a beat.
+    read once. The patient (addresses that failed too often) wait for a common beat, so that however many they are, they
+    cost one transaction a beat. `clock` is monotonic, in seconds.
     """
 
     def __init__(
-        self, database: Database, *, timeout_seconds: float, clock: Callable[[], float], capacity: int = 4096
+        self,
+        database: Database,
+        *,
+        timeout_seconds: float,
+        clock: Callable[[], float],
+        beat_seconds: float = 0.05,
+        capacity: int = 4096,
     ) -> None:
         self._database = database
         self._timeout_seconds = timeout_seconds
         self._clock = clock
+        self._beat_seconds = beat_seconds
         self._capacity = capacity
         self._asked: dict[str, asyncio.Future[KeyRecord | None]] = {}
         self._reading: asyncio.Task[None] | None = None
@@ -34,7 +40,7 @@ class KeyLookup:
     async def find(self, prefix: str, *, patient: bool = False) -> KeyRecord | None:
         """The record with this prefix as it stands now. Raises UnavailableError, in time."""
         if patient:
-            await asyncio.sleep(_PATIENT_SECONDS - self._clock() % _PATIENT_SECONDS)
+            await asyncio.sleep(self._beat_seconds - self._clock() % self._beat_seconds)
         answer = self._asked.get(prefix) or self._ask(prefix)
         try:
             async with asyncio.timeout(self._timeout_seconds):

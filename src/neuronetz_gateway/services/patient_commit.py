@@ -73,13 +73,13 @@ class PatientCommit[Item, Verdict]:
 
     def _written(self, future: asyncio.Future[Verdict]) -> None:
         if not future.cancelled() and (error := future.exception()) is not None:
-            self._lose(type(error).__name__, error)
+            self._lose(f"{type(error).__name__}: {error}", always=isinstance(error, BatchDataError))
 
-    def _lose(self, reason: str, error: BaseException | None = None) -> None:
+    def _lose(self, reason: str, *, always: bool = False) -> None:
         self._lost += 1
         self._happened(f"{self._name}_lost")
-        if isinstance(error, BatchDataError) or self._lost % _LOG_EVERY == 1:
-            _log.error(f"{self._name}_lost", reason=reason, lost=self._lost, exc_info=error)
+        if always or self._lost % _LOG_EVERY == 1:
+            _log.error(f"{self._name}_lost", reason=reason, lost=self._lost)
 
     async def _repeat(self, batch: list[Item]) -> Sequence[Verdict]:
         delay_seconds = 0.0

@@ -27,7 +27,7 @@ class UsageRemover:
 
     def feed(self, chunk: bytes) -> bytes:
         """What of the stream may leave now; empty where nothing may."""
-        if not self._held and _USAGE not in chunk and chunk.endswith(_END):
+        if not self._held and chunk.endswith(_END) and chunk.find(_USAGE) < 0:
             self._passing = False
             return chunk
         already = max(0, len(self._held) - 1)

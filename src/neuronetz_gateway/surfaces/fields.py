@@ -57,11 +57,6 @@ def wrong(path: str, mend: str) -> InvalidRequestError:
     return InvalidRequestError(f"'{path}' must be {mend}.", field=path)
 
 
-def known(value: Any, _: str, __: list[str]) -> Any:
-    """Passes as it is; its other spellings do not."""
-    return value
-
-
 def dropped(_: Any, path: str, adjusted: list[str]) -> Any:
     adjusted.append(path)
     return DROPPED
@@ -130,7 +125,16 @@ def an_object(fields: Fields) -> Rule:
     return rule
 
 
+def text_or_parts(value: Any, path: str, _: list[str]) -> Any:
+    if type(value) is str or type(value) is list:
+        return value
+    raise wrong(path, "a string or a list of parts")
+
+
 def objects(fields: Fields) -> Rule:
+    # Most messages hold nothing but texts: those pass as they are.
+    texts_in_it = frozenset(name for name, rule in fields.rules.items() if rule is text or rule is text_or_parts)
+
     def rule(value: Any, path: str, adjusted: list[str]) -> Any:
         if type(value) is not list:
             raise wrong(path, "a list of objects")
@@ -138,7 +142,12 @@ def objects(fields: Fields) -> Rule:
         for index, item in enumerate(value):
             if type(item) is not dict:
                 raise wrong(f"{path}[{index}]", "an object")
-            admitted.append(fields.admit(item, adjusted, f"{path}[{index}]."))
+            for name, inner in item.items():
+                if type(inner) is not str or name not in texts_in_it:
+                    admitted.append(fields.admit(item, adjusted, f"{path}[{index}]."))
+                    break
+            else:
+                admitted.append(item)
         return admitted
 
     return rule

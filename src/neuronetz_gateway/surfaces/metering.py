@@ -98,7 +98,6 @@ class SseMeter(RecordMeter):
     def feed(self, chunk: bytes) -> None:
         if (
             chunk.endswith(_SSE_UNFINISHED_RECORD)
-            and chunk.startswith(_DATA)
             and not self._lines.holds
             and chunk.count(b"\n") == _NEWLINES_OF_A_RECORD
             and _plainly_has_content(chunk)
@@ -108,10 +107,10 @@ class SseMeter(RecordMeter):
         super().feed(chunk)
 
     def _take(self, line: bytes) -> None:
-        if not line.startswith(_DATA):
-            return
         if line.endswith(_SSE_UNFINISHED) and _plainly_has_content(line):
             self._counted += 1
+            return
+        if not line.startswith(_DATA):
             return
         payload = line[len(_DATA) :].strip()
         if payload == b"[DONE]":

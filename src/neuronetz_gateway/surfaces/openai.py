@@ -94,6 +94,7 @@ OPENAI = Surface(
     error_body=error_body,
     error_headers=retry_headers,
     error_event=error_event,
+    record_end=b"\n\n",
 )
 
 CHAT_COMPLETIONS = Endpoint(

@@ -7,10 +7,10 @@ from neuronetz_gateway.surfaces.fields import (
     dropped,
     flag,
     flag_or_at_most,
-    known,
     objects,
     positive,
     text,
+    text_or_parts,
     text_or_texts,
     texts,
     whole,
@@ -93,7 +93,7 @@ _OPENAI_GENERATION: dict[str, Rule] = {
 _OPENAI_MESSAGE = Fields(
     {
         "role": text,
-        "content": known,
+        "content": text_or_parts,
     }
 )
 

@@ -1,6 +1,7 @@
 """How many tokens a prompt can have at most, told without a tokenizer (DESIGN §5)."""
 
 import binascii
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,17 +11,14 @@ from neuronetz_gateway.surfaces.surface import JsonObject, RequestRules
 
 TOKENS_AROUND_A_MESSAGE = 16
 
+# Ollama writes tools into the prompt as Go writes JSON, where these take six characters, a float up to 21.
+_LONGER_IN_GO = re.compile(rb"[<>&]|\\[bf]|\xe2\x80[\xa8\xa9]")
+_EXPONENT_IN_JSON = re.compile(rb"[0-9]e[+-]?[0-9]")
+_MORE_IN_GO, _MORE_IN_A_FLOAT = 5, 21
+
 _SIGNATURE_CHARACTERS = 16  # of base64: the first 12 bytes
 _HEADER_CHARACTERS = 100  # a data URL's own, such as data:image/png;base64,
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM")
-
-
-def conversation(body: JsonObject, messages: int, images: Iterable[str], rules: RequestRules) -> int:
-    """The bound of a conversation: a token covers at least one byte of the body, images apart."""
-    tokens = len(orjson.dumps(body)) + TOKENS_AROUND_A_MESSAGE * messages + rules.template_tokens
-    for image in images:
-        tokens += rules.image_tokens - (len(image) if _is_image(image) else 0)
-    return tokens
 
 
 def of_inputs(body: JsonObject, _: RequestRules) -> int:
@@ -30,25 +28,48 @@ def of_inputs(body: JsonObject, _: RequestRules) -> int:
 
 
 def of_prompt(body: JsonObject, rules: RequestRules) -> int:
-    return conversation(body, 1, body.get("images", ()), rules)
+    return _of_texts(body, 1, rules) + _of_images(body.get("images", ()), rules) + _of_tools([body.get("tools")])
 
 
 def of_messages(body: JsonObject, rules: RequestRules) -> int:
     messages = body["messages"]
-    images = [image for message in messages for image in message.get("images", ())]
-    return conversation(body, len(messages), images, rules)
+    images = [image for message in messages if "images" in message for image in message["images"]]
+    return _of_texts(body, len(messages), rules) + _of_images(images, rules) + _of_tools(_tools(body))
 
 
 def of_messages_in_parts(body: JsonObject, rules: RequestRules) -> int:
     """As of_messages, where content may be a list of parts, each of which Ollama makes a message (openai.go)."""
-    messages = len(body["messages"])
+    count = len(body["messages"])
     images: list[str] = []
     for message in body["messages"]:
         content = message.get("content")
         if type(content) is list:
-            messages += len(content)
+            count += len(content)
             images.extend(source for part in content if (source := _image_source(part)) is not None)
-    return conversation(body, messages, images, rules)
+    return _of_texts(body, count, rules) + _of_images(images, rules) + _of_tools(_tools(body))
+
+
+def _of_texts(body: JsonObject, messages: int, rules: RequestRules) -> int:
+    """A token covers at least one byte of the body that is sent."""
+    return len(orjson.dumps(body)) + TOKENS_AROUND_A_MESSAGE * messages + rules.template_tokens
+
+
+def _of_images(images: Iterable[str], rules: RequestRules) -> int:
+    """What images count instead of their bytes, which the body's length holds already."""
+    return sum(rules.image_tokens - (len(image) if _is_image(image) else 0) for image in images)
+
+
+def _tools(body: JsonObject) -> list[Any]:
+    return [body.get("tools"), *(message["tool_calls"] for message in body["messages"] if "tool_calls" in message)]
+
+
+def _of_tools(tools: list[Any]) -> int:
+    """By how many bytes the tools, with the calls of them, may grow on their way into the prompt."""
+    if not any(tools):
+        return 0
+    written = orjson.dumps(tools)
+    signs, floats = len(_LONGER_IN_GO.findall(written)), len(_EXPONENT_IN_JSON.findall(written))
+    return _MORE_IN_GO * signs + _MORE_IN_A_FLOAT * floats
 
 
 def _image_source(part: Any) -> str | None:

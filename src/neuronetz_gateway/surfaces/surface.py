@@ -72,7 +72,7 @@ class Surface:
 
     credential finds the presented key in raw headers (lower-case names), None where there is none, and raises
     InvalidRequestError for two different ones. error_body, error_headers and error_event render a refusal before
-    the first byte, its extra headers, and an error after the first byte.
+    the first byte, its extra headers, and an error after the first byte. record_end is what ends a record of a stream.
     """
 
     name: str
@@ -81,6 +81,7 @@ class Surface:
     error_body: Callable[[GatewayError, str], bytes]
     error_headers: Callable[[GatewayError], list[tuple[bytes, bytes]]]
     error_event: Callable[[GatewayError, str], bytes]
+    record_end: bytes = b"\n"
 
 
 def no_editor(_: Call) -> StreamEditor | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from neuronetz_gateway.upstream.headers import request_headers
+from neuronetz_gateway.upstream.headers import is_encoded, request_headers
 from neuronetz_gateway.upstream.reply import Reply
 from neuronetz_gateway.upstream.request import PreparedRequest, RequestTemplate
 
@@ -42,12 +42,18 @@ class Upstream:
     async def open(self, method: str, path: str, body: bytes) -> httpx.Response:
         """Send one request; the response comes with its head.
 
+        Raises httpx.TransportError, also for a compressed answer: without the field that names its coding, which does
+        not cross, it would reach callers as rubbish that no meter can read.
+
         Iterate `response.stream` for the raw bytes. Whoever calls this must, however it ends, call `abort(response)` or
         `await response.aclose()`; both do nothing once the body has been received whole.
         """
         request = PreparedRequest(self._template(method, path, with_body=bool(body)), body)
         response = await self._transport.handle_async_request(request)
         response.request = request
+        if is_encoded(response):
+            self.abort(response)
+            raise httpx.RemoteProtocolError("the upstream encoded its answer unasked")
         return response
 
     @staticmethod

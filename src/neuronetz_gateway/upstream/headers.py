@@ -24,14 +24,15 @@ def request_headers(*, with_body: bool) -> list[tuple[bytes, bytes]]:
 def response_headers(response: httpx.Response) -> list[tuple[bytes, bytes]]:
     """The fields that come back, with lower-case names as ASGI has them.
 
-    content-length holds only while the body is passed on unchanged. Raises httpx.RemoteProtocolError for an encoded
-    body, which was not asked for: without the field that names its coding it would be handed on as rubbish.
+    content-length holds only while the body is passed on unchanged.
     """
-    returned = []
-    for name, value in response.headers.raw:
-        lower = name.lower()
-        if lower in _RETURNED:
-            returned.append((lower, value))
-        elif lower == b"content-encoding" and value.strip().lower() != b"identity":
-            raise httpx.RemoteProtocolError("the upstream encoded its answer unasked")
-    return returned
+    lowered = ((name.lower(), value) for name, value in response.headers.raw)
+    return [(name, value) for name, value in lowered if name in _RETURNED]
+
+
+def is_encoded(response: httpx.Response) -> bool:
+    """Whether the body is compressed, although `identity` was asked for."""
+    return any(
+        name.lower() == b"content-encoding" and value.strip().lower() != b"identity"
+        for name, value in response.headers.raw
+    )

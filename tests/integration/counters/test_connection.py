@@ -1,6 +1,7 @@
 """Calls to Redis in fair weather."""
 
 import asyncio
+import socket
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,19 @@ async def test_after_closing_every_call_fails_at_once(server: Server) -> None:
     for future in (waiting, connection.call("PING")):
         with pytest.raises(CountersUnavailableError):
             await future
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_over_tcp_in_another_database(server: Server, protocol: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server.ask("CONFIG", "SET", "port", port)
+    try:
+        async with batched(f"redis://127.0.0.1:{port}/3?protocol={protocol}") as connection:
+            await connection.call("SET", "here", "x")
+            assert b"db3:keys=1" in await connection.call("INFO", "keyspace")
+    finally:
+        server.ask("CONFIG", "SET", "port", 0)
 
 
 async def test_keys_of_one_tenant_share_a_hash_slot(server: Server, counters: RateCounters) -> None:

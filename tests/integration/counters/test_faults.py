@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.support.fake_redis import fake_redis
 from neuronetz_gateway.counters.admissions import RateCounters
 from neuronetz_gateway.counters.connection import BatchedRedis
 from neuronetz_gateway.counters.errors import CountersUnavailableError
+from neuronetz_gateway.counters.key_cache import KeyCache
 from neuronetz_gateway.domain.admission import Admission
 from neuronetz_gateway.domain.identifier import uuid7
 
@@ -161,6 +163,15 @@ async def test_a_wrong_password(server: Server) -> None:
 async def test_errors_and_unknown_replies(tmp_path: Path, reply: bytes) -> None:
     async with fake_redis(tmp_path, lambda _: reply) as (_, url), batched(url) as connection:
         await fails_in_time(connection)
+
+
+async def test_replies_of_another_shape_to_a_heartbeat_and_to_the_cache(tmp_path: Path) -> None:
+    admission = Admission(uuid7(), uuid7(), uuid7(), datetime.now(UTC), 1)
+    async with fake_redis(tmp_path, lambda _: b"*1\r\n:9\r\n") as (_, url), batched(url) as connection:
+        with pytest.raises(CountersUnavailableError):
+            await RateCounters(connection).heartbeat(admission.tenant_id, [admission])
+        with pytest.raises(CountersUnavailableError):
+            await KeyCache(connection, mac_key=b"m", ttl_seconds=1).find(b"n" * 32)
 
 
 @pytest.mark.parametrize("garbage", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x00\x01\x02", b"*-7\r\n", b":1\r\n:2\r\n"])

@@ -62,7 +62,7 @@ async def test_no_trailing_window_ever_holds_more_than_the_limit(connection: Bat
     principal = a_principal(key=Limits(rpm=7), tenant=Limits(tpm=500))
     dice = random.Random(20)
     passed: list[Admission] = []
-    ends_at = asyncio.get_running_loop().time() + 5
+    ends_at = asyncio.get_running_loop().time() + 3
 
     async def hostile_caller() -> None:
         while asyncio.get_running_loop().time() < ends_at:
@@ -79,7 +79,7 @@ async def test_no_trailing_window_ever_holds_more_than_the_limit(connection: Bat
     requests, tokens = most_in_a_window(passed, 1)
     assert requests <= 7
     assert tokens <= 500
-    assert len(passed) >= 10
+    assert len(passed) > 7, "nobody came back after the first window"
 
 
 @pytest.mark.promise("L6")

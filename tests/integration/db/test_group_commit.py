@@ -112,7 +112,7 @@ async def test_drain_waits_for_what_comes_meanwhile() -> None:
 
 
 @pytest.mark.parametrize("started", [True, False])
-async def test_stopping_leaves_nobody_waiting(started: bool) -> None:  # noqa: FBT001 - a parameter of the test
+async def test_stopping_leaves_nobody_waiting(started: bool) -> None:
     store = Store()
     group = GroupCommit(store.commit, name="test")
     store.open.clear()

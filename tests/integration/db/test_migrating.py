@@ -8,6 +8,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection
+from tests.support.stores import asyncpg_dsn
 
 from neuronetz_gateway.db.migrating import (
     current_revision,
@@ -19,7 +20,6 @@ from neuronetz_gateway.db.migrating import (
 )
 from neuronetz_gateway.db.tables import metadata
 from neuronetz_gateway.embedded.postgres import EmbeddedPostgres
-from tests.support.stores import asyncpg_dsn
 
 
 @pytest.fixture
@@ -73,7 +73,8 @@ def _leftovers(url: str) -> set[str]:
     async def ask() -> set[str]:
         connection = await asyncpg.connect(asyncpg_dsn(url))
         rows = await connection.fetch(
-            """select relname as name from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'c')
+            """select relname as name from pg_class
+               where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'c')
                union all select proname from pg_proc where pronamespace = 'public'::regnamespace"""
         )
         await connection.close()

@@ -1,9 +1,9 @@
 """Versions move with every change that matters, whoever makes it (PROMISES A4)."""
 
 import pytest
+from tests.support.ledgers import World
 
 from neuronetz_gateway.domain.principal import Principal
-from tests.support.ledgers import World
 
 pytestmark = pytest.mark.promise("A4")
 
@@ -29,9 +29,10 @@ async def _versions(world: World, principal: Principal) -> tuple[int, int]:
 )
 async def test_any_change_of_a_tenant_moves_its_version(world: World, change: str) -> None:
     principal = await world.caller()
-    await world.sql(f"update tenants set {change} where id = $1", principal.tenant_id)
+    update = f"update tenants set {change} where id = $1"  # noqa: S608 - the test's own words
+    await world.sql(update, principal.tenant_id)
     assert await _versions(world, principal) == (2, 1)
-    await world.sql(f"update tenants set {change} where id = $1", principal.tenant_id)
+    await world.sql(update, principal.tenant_id)
     assert await _versions(world, principal) == (2, 1), "nothing has changed"
 
 
@@ -40,7 +41,8 @@ async def test_any_change_of_a_tenant_moves_its_version(world: World, change: st
 )
 async def test_a_change_of_what_a_key_may_moves_its_version(world: World, change: str) -> None:
     principal = await world.caller()
-    await world.sql(f"update api_keys set {change} where id = $1", principal.api_key_id)
+    update = f"update api_keys set {change} where id = $1"  # noqa: S608 - the test's own words
+    await world.sql(update, principal.api_key_id)
     assert await _versions(world, principal) == (1, 2)
 
 

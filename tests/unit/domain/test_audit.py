@@ -1,7 +1,7 @@
 """What a caller writes cannot break a log line."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuronetz_gateway.domain.audit import printable
@@ -24,6 +24,7 @@ def test_control_characters_are_escaped(text: str, shown: str) -> None:
     assert printable(text, 50) == shown
 
 
+@settings(deadline=None)
 @given(st.text(), st.integers(0, 40))
 def test_the_result_is_printable_and_bounded(text: str, limit: int) -> None:
     shown = printable(text, limit)

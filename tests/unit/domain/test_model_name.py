@@ -1,7 +1,7 @@
 """One canonical spelling for every name that Ollama would take for the same model (OLLAMA §4.1)."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuronetz_gateway.domain.model_name import MAX_CHARACTERS, ModelNameError, canonical
@@ -105,6 +105,7 @@ def test_what_distinguishes_models_stays(name: str, expected: str) -> None:
 PART = st.text("abcXYZ019_.-:/ ", min_size=1, max_size=12)
 
 
+@settings(deadline=None)
 @given(st.one_of(st.text(max_size=40), PART, st.lists(PART, min_size=1, max_size=4).map("/".join)))
 def test_canonical_names_are_their_own_canonical_name(name: str) -> None:
     try:

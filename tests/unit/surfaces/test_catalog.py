@@ -1,7 +1,7 @@
 """What is in the table exists; what is the operator's is blocked in every spelling."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuronetz_gateway.surfaces.catalog import ENDPOINTS, is_blocked, methods_of, surface_of
@@ -96,6 +96,7 @@ def test_what_is_not_the_operators_is_not_blocked(path: str) -> None:
     assert not is_blocked(path.encode("latin-1"))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_no_path_breaks_the_block(path: bytes) -> None:
     assert is_blocked(path) in {True, False}

@@ -1,11 +1,13 @@
 """A caller who did not ask for usage sees the stream that Ollama would have sent without it."""
 
+from itertools import pairwise
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.surfaces import recorded
 
 from neuronetz_gateway.surfaces.editing import UsageRemover
-from tests.unit.surfaces import recorded
 
 STREAMS = [
     pytest.param(False, recorded.OPENAI_SSE, recorded.OPENAI_SSE_WITHOUT_USAGE, id="chat"),
@@ -24,11 +26,12 @@ def test_only_the_injected_usage_is_removed_at_every_split(everywhere: bool, str
     assert b"".join(editor.feed(stream[i : i + 1]) for i in range(len(stream))) == expected
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, len(recorded.OPENAI_SSE)), max_size=12))
 def test_no_complete_record_is_held_back(cuts: list[int]) -> None:
     stream, editor, fed, got = recorded.OPENAI_SSE, UsageRemover(), b"", b""
     bounds = [0, *sorted(cuts), len(stream)]
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in pairwise(bounds):
         got += editor.feed(stream[start:end])
         fed += stream[start:end]
         complete = fed[: fed.rfind(b"\n\n") + 2] if b"\n\n" in fed else b""
@@ -60,6 +63,7 @@ def test_an_endless_record_passes_without_being_held() -> None:
     assert editor.feed(recorded.USAGE_RECORD + recorded.DONE_RECORD) == recorded.DONE_RECORD
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([b"\n", b"data: ", b'"usage"', b"{}", b"x"]) | st.binary(max_size=4), max_size=30))
 def test_garbage_passes_unchanged(pieces: list[bytes]) -> None:
     editor = UsageRemover()

@@ -1,14 +1,14 @@
 """Meters see the same in a stream however its bytes arrive."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.surfaces import recorded
 
 from neuronetz_gateway.domain.usage import MeterReading
 from neuronetz_gateway.surfaces.framing import Lines
 from neuronetz_gateway.surfaces.metering import NdjsonMeter, RecordMeter, SseMeter
 from neuronetz_gateway.surfaces.openai import chat_has_content
-from tests.unit.surfaces import recorded
 
 
 def sse_meter() -> SseMeter:
@@ -59,6 +59,7 @@ def test_a_stream_reads_the_same_split_at_every_byte(
         assert read(make, [stream[:cut], stream[cut:]]) == expected
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_stream_reads_the_same_in_chunks_of_any_size(data: st.DataObject) -> None:
     for make, stream in ((NdjsonMeter, recorded.CHAT_NDJSON), (sse_meter, recorded.OPENAI_SSE)):
@@ -72,6 +73,7 @@ def test_a_stream_reads_the_same_in_chunks_of_any_size(data: st.DataObject) -> N
         assert chopped.reading() == whole.reading()
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from(

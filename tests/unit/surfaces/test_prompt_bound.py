@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuronetz_gateway.surfaces import ollama, openai
@@ -24,6 +24,7 @@ def bound(endpoint: Endpoint, body: dict[str, Any]) -> int:
     return endpoint.inference.read({"model": "m"} | body, RULES).prompt_bound_tokens
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=5))
 @pytest.mark.promise("B1")
 def test_the_bound_covers_every_byte_of_the_texts(texts: list[str]) -> None:
@@ -90,3 +91,18 @@ def test_each_part_of_a_message_counts_as_a_message_which_ollama_makes_of_it() -
     parts = [{"type": "text", "text": "x"}] * 100
     body = {"messages": [{"role": "user", "content": parts}]}
     assert bound(openai.CHAT_COMPLETIONS, body) >= len(orjson.dumps(body)) + 101 * 16 + 1000
+
+
+@pytest.mark.promise("B1")
+def test_signs_that_go_writes_out_in_tools_count_as_long_as_they_become() -> None:
+    """Found by reading: Go's JSON makes six characters of each <, so that a tool described in them passed its bound."""
+    for signs, length in (("<>&" * 1000, 18_000), ("\u2028" * 1000, 6000), ("\b\f" * 1000, 12_000)):
+        tools = [{"type": "function", "function": {"name": "f", "description": signs}}]
+        messages = [{"role": "user", "content": "x"}]
+        assert bound(ollama.CHAT, {"messages": messages, "tools": tools}) >= length + 1000
+        called = [{"role": "assistant", "content": "", "tool_calls": [{"function": {"arguments": {"x": signs}}}]}]
+        assert bound(openai.CHAT_COMPLETIONS, {"messages": called}) >= length + 1000
+    floats = [{"function": {"parameters": {"enum": [1e20] * 1000}}}]
+    assert bound(ollama.CHAT, {"messages": messages, "tools": floats}) >= 22_000 + 1000
+    texts = bound(ollama.CHAT, {"messages": [{"content": "<" * 1000}]})
+    assert texts < 1000 + 1000 + OVERHEAD_BYTES

@@ -4,6 +4,8 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from neuronetz_gateway.errors import InvalidRequestError
 from neuronetz_gateway.surfaces import ollama, openai
@@ -17,6 +19,30 @@ EMBED = {"model": "all-minilm", "input": "hello"}
 GENERATING = [(ollama.CHAT, CHAT), (ollama.GENERATE, GENERATE), (openai.CHAT_COMPLETIONS, CHAT)]
 EMBEDDING = [(ollama.EMBED, EMBED), (openai.EMBEDDINGS, EMBED)]
 EVERY = GENERATING + EMBEDDING
+NAMES = [
+    "model",
+    "messages",
+    "prompt",
+    "input",
+    "images",
+    "content",
+    "role",
+    "type",
+    "image_url",
+    "url",
+    "tools",
+    "tool_calls",
+    "options",
+    "num_predict",
+    "num_ctx",
+    "stream",
+    "stream_options",
+    "include_usage",
+    "max_tokens",
+    "top_logprobs",
+    "keep_alive",
+    "x",
+]
 
 
 def inference(endpoint: Endpoint) -> Inference:
@@ -111,6 +137,14 @@ def test_the_debug_switch_is_dropped_on_v1_too() -> None:
     assert "_debug_render_only" not in sent(openai.CHAT_COMPLETIONS, CHAT | {"_debug_render_only": True})
 
 
+def test_what_only_the_other_protocol_knows_is_unknown_whatever_its_type() -> None:
+    message = {"role": "user", "content": "x", "images": 5, "tool_calls": 5}
+    extra = {"images": 5, "options": 5, "tools": 5, "keep_alive": -1, "prompt": 5}
+    assert sent(openai.CHAT_COMPLETIONS, {"model": "m", "messages": [message]} | extra)["messages"] == [message]
+    assert sent(ollama.CHAT, CHAT | {"max_tokens": "x", "images": 5, "tools": 5, "prompt": 5})["max_tokens"] == "x"
+    assert sent(ollama.GENERATE, GENERATE | {"messages": 5, "tools": 5})["messages"] == 5
+
+
 @pytest.mark.parametrize(("endpoint", "body"), EVERY)
 def test_unknown_harmless_fields_pass(endpoint: Endpoint, body: dict[str, Any]) -> None:
     extra = {"format": {"type": "object"}, "think": True, "n": 2, "seed": 1, "x-new": [1, None]}
@@ -171,6 +205,7 @@ def test_the_names_of_options_count_in_their_exact_spelling_as_for_ollama() -> N
         (openai.CHAT_COMPLETIONS, "max_completion_tokens", 1.0, "'max_completion_tokens' must be a whole number"),
         (openai.CHAT_COMPLETIONS, "stream_options", True, "'stream_options' must be an object."),
         (openai.CHAT_COMPLETIONS, "stream_options", {"include_usage": 1}, "must be true or false."),
+        (openai.CHAT_COMPLETIONS, "messages", [{"content": 5}], "must be a string or a list of parts."),
         (openai.EMBEDDINGS, "input", [1, 2], "'input' must be a list of strings."),
         (openai.EMBEDDINGS, "input", ["a"] * 4, "'input' holds more than 3 texts; send fewer."),
     ],
@@ -316,3 +351,23 @@ def test_every_inference_has_a_meter(endpoint: Endpoint, body: dict[str, Any], s
     meter = inference(endpoint).new_meter(read(endpoint, body | {"stream": stream}))
     assert meter.counted_output == 0
     assert not meter.reading().terminated
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@pytest.mark.promise("N1")
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from(NAMES), JSON, max_size=5), st.sampled_from(EVERY))
+def test_no_body_breaks_the_reading(extra: dict[str, Any], row: tuple[Endpoint, dict[str, Any]]) -> None:
+    endpoint, body = row
+    try:
+        call = read(endpoint, body | extra)
+    except InvalidRequestError:
+        return
+    assert call.prompt_bound_tokens > 0
+    orjson.loads(inference(endpoint).write(call, 10))

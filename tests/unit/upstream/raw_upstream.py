@@ -132,8 +132,8 @@ async def exchange(transport: httpx.AsyncBaseTransport, request: httpx.Request) 
     return response.status_code, await response.aread()
 
 
-async def settled(transport_open: Callable[[], int], expected: int) -> None:
-    """Sockets are closed within a turn or two of the loop; wait for it, boundedly."""
+async def settled(figure: Callable[[], int], expected: int) -> None:
+    """Wait until a figure is what it should be, which takes sockets a turn or two of the loop; at most 3 s."""
     async with asyncio.timeout(3):
-        while transport_open() != expected:
+        while figure() != expected:  # noqa: ASYNC110 - counters of the kernel and of the transport have no event
             await asyncio.sleep(0)

@@ -5,10 +5,10 @@ import hashlib
 
 import httpx
 import pytest
+from tests.unit.upstream.raw_upstream import CHUNKED, OK, Peer, RawUpstream, chunk, exchange, post, settled
 
 from neuronetz_gateway.upstream.reply import Reply
 from neuronetz_gateway.upstream.transport import OllamaTransport
-from tests.unit.upstream.raw_upstream import CHUNKED, OK, Peer, RawUpstream, chunk, exchange, post
 
 _PIECE = bytes(range(256)) * 256
 _PIECES = 800  # 50 MB
@@ -57,9 +57,9 @@ async def test_a_paused_connection_that_is_aborted_is_closed(transport: OllamaTr
     await upstream.says(b"HTTP/1.1 200 OK\r\nContent-Length: 5000000\r\n\r\n" + bytes(5_000_000))
     response = await transport.handle_async_request(post(upstream))
     assert isinstance(response.stream, Reply)
-    while len(response.stream.body) <= 32 * 1024:
-        await asyncio.sleep(0)
-    response.stream.abort()
+    reply = response.stream
+    await settled(lambda: len(reply.body) > 32 * 1024, expected=True)
+    reply.abort()
     await asyncio.wait_for(upstream.peers[0].gone.wait(), 1)
 
 

@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from tests.unit.upstream.raw_upstream import CHUNKED, OK, Peer, RawUpstream, chunk
 
 from neuronetz_gateway.upstream.client import Upstream
 from neuronetz_gateway.upstream.transport import OllamaTransport
-from tests.unit.upstream.raw_upstream import CHUNKED, OK, Peer, RawUpstream, chunk
 
 
 def document(body: bytes, status: bytes = b"200 OK") -> bytes:
@@ -64,6 +64,13 @@ async def test_a_response_is_given_up_without_an_await(ollama: Upstream, upstrea
     await upstream.says(CHUNKED + chunk(b"one\n"))
     response = await ollama.open("POST", "/api/chat", b"{}")
     ollama.abort(response)
+    await asyncio.wait_for(upstream.peers[0].gone.wait(), 1)
+
+
+async def test_a_compressed_answer_is_refused(ollama: Upstream, upstream: RawUpstream) -> None:
+    await upstream.says(CHUNKED[:-2] + b"Content-Encoding: gzip\r\n\r\n" + chunk(b"\x1f\x8b"))
+    with pytest.raises(httpx.RemoteProtocolError):
+        await ollama.open("POST", "/api/chat", b"{}")
     await asyncio.wait_for(upstream.peers[0].gone.wait(), 1)
 
 

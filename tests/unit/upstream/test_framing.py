@@ -4,9 +4,9 @@ import asyncio
 
 import httpx
 import pytest
+from tests.unit.upstream.raw_upstream import CHUNKED, OK, Peer, RawUpstream, chunk, exchange, get, settled
 
 from neuronetz_gateway.upstream.transport import OllamaTransport
-from tests.unit.upstream.raw_upstream import CHUNKED, OK, Peer, RawUpstream, chunk, exchange, get, settled
 
 _STATUS = b"HTTP/1.1 200 OK\r\n"
 
@@ -80,10 +80,9 @@ async def test_a_broken_body_delivers_what_was_good_then_raises(
 ) -> None:
     await upstream.says(answer)
     response = await transport.handle_async_request(get(upstream))
-    received = b""
+    received = bytearray()
     with pytest.raises(httpx.RemoteProtocolError):
-        async for data in response.aiter_raw():
-            received += data
+        await _read_into(received, response)
     assert received.startswith(b"one\n")
     await settled(lambda: transport.open_connections, 0)
 
@@ -155,7 +154,8 @@ async def test_a_connection_that_is_to_be_closed_is_not_pooled(
 
 
 async def test_an_answer_may_arrive_byte_by_byte(transport: OllamaTransport, upstream: RawUpstream) -> None:
-    answer = b"HTTP/1.1 200 OK\r\nX-Empty:\r\nTransfer-Encoding: chunked\r\n\r\n3;e=1\r\none\r\n3\r\ntwo\r\n0\r\nT: 1\r\n\r\n"
+    head = b"HTTP/1.1 200 OK\r\nX-Empty:\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = head + b"3;e=1\r\none\r\n3\r\ntwo\r\n0\r\nT: 1\r\n\r\n"
 
     async def script(peer: Peer) -> None:
         for _ in range(2):
@@ -169,3 +169,8 @@ async def test_an_answer_may_arrive_byte_by_byte(transport: OllamaTransport, ups
     for _ in range(2):
         assert await exchange(transport, get(upstream)) == (200, b"onetwo")
     assert len(upstream.peers) == 1
+
+
+async def _read_into(received: bytearray, response: httpx.Response) -> None:
+    async for data in response.aiter_raw():
+        received += data

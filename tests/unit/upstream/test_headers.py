@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from neuronetz_gateway.upstream.headers import request_headers, response_headers
+from neuronetz_gateway.upstream.headers import is_encoded, request_headers, response_headers
 
 
 def test_the_fields_that_go_up_are_ours() -> None:
@@ -29,7 +29,7 @@ def test_only_the_fields_of_the_list_come_back() -> None:
     assert response_headers(response) == [(b"content-type", b"application/x-ndjson"), (b"content-length", b"2")]
 
 
-def test_an_encoded_body_cannot_be_handed_on() -> None:
-    response = httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=httpx.ByteStream(b""))
-    with pytest.raises(httpx.RemoteProtocolError):
-        response_headers(response)
+@pytest.mark.parametrize(("coding", "encoded"), [("gzip", True), ("identity", False), (" Identity ", False)])
+def test_an_encoded_body_is_known(coding: str, encoded: bool) -> None:
+    response = httpx.Response(200, headers={"Content-Encoding": coding}, stream=httpx.ByteStream(b""))
+    assert is_encoded(response) is encoded

@@ -6,9 +6,9 @@ import time
 
 import httpx
 import pytest
+from tests.unit.upstream.raw_upstream import OK, Peer, RawUpstream, exchange, get, post, settled
 
 from neuronetz_gateway.upstream.transport import OllamaTransport
-from tests.unit.upstream.raw_upstream import OK, Peer, RawUpstream, exchange, get, post, settled
 
 
 class Clock:
@@ -115,8 +115,7 @@ async def test_closing_ends_idle_connections_as_well_as_running_exchanges(upstre
     await exchange(transport, post(upstream))
     await upstream.says()
     waiting = asyncio.gather(*(transport.handle_async_request(get(upstream)) for _ in range(3)), return_exceptions=True)
-    while len(upstream.peers) < 3:
-        await asyncio.sleep(0)
+    await settled(lambda: len(upstream.peers), 3)
     await transport.aclose()
     assert all(isinstance(error, httpx.ReadError) for error in (await waiting)[1:])
     await settled(lambda: transport.open_connections, 0)

@@ -61,5 +61,10 @@ def _charge(exchange: Exchange, outcome: Outcome) -> Charge:
     inference = exchange.endpoint.inference
     if inference is None or outcome in _FREE or not exchange.forwarded:
         return NOTHING
-    bound = exchange.reservation.prompt_bound_tokens
-    return charge_of(exchange.reading, bound, has_output=inference.has_output)
+    reservation = exchange.reservation
+    return charge_of(
+        exchange.reading,
+        reservation.prompt_bound_tokens,
+        has_output=inference.has_output,
+        uncounted_output_tokens=0 if exchange.call.streamed else reservation.granted_output_tokens,
+    )

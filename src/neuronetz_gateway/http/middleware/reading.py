@@ -16,7 +16,7 @@ from neuronetz_gateway.http.exchange import exchange_of
 from neuronetz_gateway.surfaces.strict_json import parse
 from neuronetz_gateway.surfaces.surface import Call, Endpoint, Inference, JsonObject, RequestRules
 
-_OFF_LOOP_BYTES = 128 * 1024  # parsing more than this would hold the event loop for longer than about 1 ms
+_OFF_LOOP_BYTES = 64 * 1024  # parsing more than this can hold the event loop for longer than about 1 ms
 _NO_BODY = Call(model="", streamed=False, prompt_bound_tokens=0, output_asked_tokens=0, body={})
 
 

@@ -1,0 +1,115 @@
+"""What reaches the model stays under every limit, however many ask at once, over however many processes."""
+
+import asyncio
+
+import pytest
+
+from neuronetz_gateway.domain.budget import Period
+from neuronetz_gateway.domain.limit import Limits
+from neuronetz_gateway.wiring import Services
+from tests.support.factories import make_tenancy
+from tests.support.fake_ollama import FakeOllama, Script
+from tests.support.gateways import GatewayProcess, LiveGateway
+from tests.support.load import CHAT, leave_at_random, statuses_of
+
+
+@pytest.mark.promise("L1")
+async def test_exactly_sixty_of_a_crowd_pass_one_process(gateway: LiveGateway, ollama: FakeOllama) -> None:
+    tenancy = await make_tenancy(gateway.services, key_limits=Limits(rpm=60))
+    seen = await statuses_of([gateway], tenancy.key, 500)
+    assert seen == {200: 60, 429: 440}
+    assert len(ollama.hits) == 60
+
+
+@pytest.mark.promise("L1")
+async def test_exactly_sixty_of_a_crowd_pass_two_processes(
+    two_gateways: tuple[GatewayProcess, GatewayProcess], management: Services, ollama: FakeOllama
+) -> None:
+    tenancy = await make_tenancy(management, tenant_limits=Limits(rpm=60))
+    seen = await statuses_of(two_gateways, tenancy.key, 1000)
+    assert seen == {200: 60, 429: 940}
+    assert len(ollama.hits) == 60
+
+
+@pytest.mark.promise("L4")
+async def test_concurrency_holds_over_two_processes_while_callers_leave(
+    two_gateways: tuple[GatewayProcess, GatewayProcess], management: Services, ollama: FakeOllama
+) -> None:
+    ollama.script = Script(tokens=5, gap_seconds=0.005)
+    tenancy = await make_tenancy(management, key_limits=Limits(concurrent=4))
+    await asyncio.gather(
+        *(leave_at_random(gateway, tenancy.key, 200, seed=seed, within_seconds=0.2) for seed, gateway in enumerate(two_gateways))
+    )  # fmt: skip
+    assert 0 < ollama.max_in_flight <= 4
+    await ollama.wait_idle()
+    await _until_no_leases(management, tenancy.tenant.id.hex)
+    async with two_gateways[0].http(tenancy.key) as http:  # nothing leaked: all four places are free
+        ollama.script = gated = Script(gate=asyncio.Event())
+        asked = [asyncio.create_task(http.post("/api/chat", json=CHAT)) for _ in range(4)]
+        await ollama.wait_for(lambda: ollama.in_flight == 4)
+        refused = await http.post("/api/chat", json=CHAT)
+        assert gated.gate is not None
+        gated.gate.set()
+        assert [answer.status_code for answer in await asyncio.gather(*asked)] == [200] * 4
+    assert refused.status_code == 429
+    assert "4 requests at once (key.concurrent)" in refused.json()["error"]
+
+
+@pytest.mark.promise("L2")
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({**CHAT, "model": "nobody:has"}, 404),  # went up, generated nothing: costs a request, no tokens
+        ({**CHAT, "messages": "none"}, 400),
+        ({**CHAT, "model": "x@y"}, 400),
+    ],
+)
+async def test_a_request_that_was_refused_holds_no_tokens(
+    gateway: LiveGateway, body: dict[str, object], status: int
+) -> None:
+    tenancy = await make_tenancy(gateway.services, key_limits=Limits(tpm=5000, rpm=100))
+    async with gateway.http(tenancy.key) as http:
+        for _ in range(10):  # ten estimates would not fit
+            assert (await http.post("/api/chat", json=body)).status_code == status
+        assert (await http.post("/api/chat", json={**CHAT, "options": {"num_predict": 4000}})).status_code == 200
+
+
+@pytest.mark.promise("L2")
+async def test_a_budget_refusal_gives_the_rate_admission_back(gateway: LiveGateway, ollama: FakeOllama) -> None:
+    tenancy = await make_tenancy(gateway.services, key_limits=Limits(rpm=2, concurrent=1))
+    await gateway.services.budgets.set_for_tenant(tenancy.tenant.name, {Period.TOTAL: 1})
+    async with gateway.http(tenancy.key) as http:
+        for _ in range(5):
+            answer = await http.post("/api/chat", json=CHAT)
+            assert (answer.status_code, "total token budget" in answer.text) == (429, True)
+        await gateway.services.budgets.set_for_tenant(tenancy.tenant.name, {Period.TOTAL: None})
+        assert [(await http.post("/api/chat", json=CHAT)).status_code for _ in range(3)] == [200, 200, 429]
+    assert len(ollama.hits) == 2
+
+
+@pytest.mark.promise("L6")
+async def test_every_refusal_names_limit_rest_and_return(gateway: LiveGateway) -> None:
+    tenancy = await make_tenancy(gateway.services, tenant_limits=Limits(rpm=1), key_limits=Limits(rpm=5))
+    async with gateway.http(tenancy.key) as http:
+        await http.post("/api/chat", json=CHAT)
+        answer = await http.post("/api/chat", json=CHAT)
+    assert answer.status_code == 429
+    assert "this tenant: 1 requests a minute (tenant.rpm); 0 left" in answer.json()["error"]
+    seconds, milliseconds = int(answer.headers["retry-after"]), int(answer.headers["retry-after-ms"])
+    assert 59 <= seconds <= 61
+    assert seconds * 1000 - 1000 < milliseconds <= seconds * 1000
+
+
+async def test_a_request_larger_than_the_whole_limit_is_told_so(gateway: LiveGateway) -> None:
+    tenancy = await make_tenancy(gateway.services, key_limits=Limits(tpm=1000))
+    async with gateway.http(tenancy.key) as http:
+        answer = await http.post("/api/chat", json={**CHAT, "options": {"num_predict": 2000}})
+        assert answer.status_code == 400
+        assert "1,000 tokens a minute (key.tpm)" in answer.json()["error"]
+        assert (await http.post("/api/chat", json=CHAT)).status_code == 200  # without a cap it gets one that fits
+
+
+async def _until_no_leases(services: Services, tenant: str) -> None:
+    async with asyncio.timeout(5):
+        while await services.redis.call("ZCARD", f"nz:{{{tenant}}}:leases"):
+            await asyncio.sleep(0.02)

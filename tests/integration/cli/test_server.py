@@ -1,0 +1,74 @@
+"""`serve` and `migrate` as operators run them."""
+
+import asyncio
+import os
+import signal
+import socket
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.support.commands import command, command_process
+from tests.support.gateways import make_settings, write_env_file
+from tests.support.programs import all_gone, children_of, program
+from tests.support.stores import Stores
+
+from neuronetz_gateway.embedded.postgres import EmbeddedPostgres
+
+
+def folder_modes(place: Path) -> list[int]:
+    """The modes of the folders in which workers share their metrics."""
+    return [folder.stat().st_mode & 0o777 for folder in place.glob("neuronetz-metrics-*")]
+
+
+async def status_at(url: str) -> int:
+    async with httpx.AsyncClient(trust_env=False) as http:
+        return (await http.get(url)).status_code
+
+
+async def test_serve_tells_where_it_is_reached_then_ends_quietly(env_file: Path, tmp_path: Path) -> None:
+    words = ("serve", "--port", "0", "--json", "--env-file", str(env_file))
+    async with program(*words, log=tmp_path / "log") as serving:
+        told = await serving.document()
+        assert told.keys() == {"base_url", "workers"}
+        assert await status_at(f"{told['base_url']}/healthz") == httpx.codes.OK
+        assert await serving.ended_by(signal.SIGTERM) == 0
+        assert await serving.rest() == b""
+        assert "Traceback" not in serving.said
+
+
+async def test_workers_share_one_port_and_one_private_folder_of_metrics(env_file: Path, tmp_path: Path) -> None:
+    words = ("serve", "--port", "0", "--workers", "2", "--json", "--env-file", str(env_file))
+    async with program(*words, log=tmp_path / "log", TMPDIR=str(tmp_path)) as serving:
+        told = await serving.document()
+        assert told["workers"] == 2
+        assert await status_at(f"{told['base_url']}/healthz") == httpx.codes.OK
+        assert folder_modes(tmp_path) == [0o700]
+        children = children_of(serving.process.pid)
+        assert await serving.ended_by(signal.SIGTERM) == 0
+        assert all_gone(children)
+        assert folder_modes(tmp_path) == []
+
+
+def test_serve_says_in_one_line_that_its_port_is_taken(env_file: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = command_process("serve", "--port", str(port), env_file=env_file)
+    assert f"127.0.0.1:{port} cannot be listened on" in done.error
+    assert f"--port {port + 1}" in done.error
+
+
+@pytest.mark.usefixtures("no_settings")
+def test_migrate_brings_an_empty_database_to_the_newest_revision(
+    postgres: EmbeddedPostgres, stores: Stores, tmp_path: Path
+) -> None:
+    name = f"empty_{os.getpid()}"
+    superuser = Stores(postgres.url_of("postgres", role="postgres"), stores.redis_url)
+    asyncio.run(superuser.execute(f"CREATE DATABASE {name} OWNER gateway"))
+    empty = Stores(postgres.url_of(name), stores.redis_url)
+    env_file = write_env_file(tmp_path / "empty.env", make_settings(empty, "http://127.0.0.1:9"))
+    revision = command("migrate", "--json", env_file=env_file).document["revision"]
+    assert command("migrate", env_file=env_file).out == f"The database is at revision {revision}.\n"
+    assert command("list-tenants", "--json", env_file=env_file).document == {"tenants": []}
+    (found,) = asyncio.run(empty.fetch("SELECT version_num FROM alembic_version"))
+    assert found["version_num"] == revision

@@ -1,0 +1,140 @@
+"""The demo model is a real model with Ollama's surface, as Ollama's own SDK or OpenAI's sees it."""
+
+import http.client
+import json
+import select
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import ollama
+import openai
+import pytest
+from tests.integration.embedded.conftest import Parent
+
+from neuronetz_gateway.embedded.demo_model import DemoModel
+
+MODEL = "smollm2:135m"
+QUESTION: list[Any] = [{"role": "user", "content": "What is the capital of France?"}]
+ANSWER_SECONDS = 60.0
+PARENT = """
+import pathlib, sys, time
+from neuronetz_gateway.embedded.demo_model import DemoModel
+model = DemoModel(pathlib.Path(sys.argv[1]))
+model.start()
+print(pathlib.Path(f"/proc/self/task/{__import__('os').getpid()}/children").read_text(), flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    model = DemoModel(tmp_path_factory.mktemp("demo"))
+    model.start()
+    try:
+        yield model.url
+    finally:
+        model.stop()
+
+
+def asked(url: str, path: str, body: dict[str, Any]) -> http.client.HTTPConnection:
+    """A connection with the request on its way."""
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=ANSWER_SECONDS)
+    connection.request("POST", path, json.dumps(body))
+    return connection
+
+
+def test_ollamas_own_sdk_is_at_home(url: str) -> None:
+    with ollama.Client(url) as sdk:
+        assert [model.model for model in sdk.list().models] == [MODEL]
+        assert [model.model for model in sdk.ps().models] == [MODEL]
+        assert sdk.show(MODEL).capabilities == ["completion"]
+        fixed = {"num_predict": 12, "temperature": 0, "seed": 1}
+        whole = sdk.chat(MODEL.upper(), QUESTION, options=fixed)
+        assert "Paris" in (whole.message.content or "")
+        assert (whole.done, whole.done_reason, whole.eval_count) == (True, "length", 12)
+        parts = list(sdk.chat(MODEL, QUESTION, options=fixed, stream=True))
+        assert "".join(part.message.content or "" for part in parts) == whole.message.content
+        assert [part.done for part in parts] == [False] * (len(parts) - 1) + [True]
+        assert (parts[-1].eval_count, parts[-1].prompt_eval_count) == (12, whole.prompt_eval_count)
+        stopped = sdk.generate(MODEL, QUESTION[0]["content"], options={**fixed, "stop": ["Paris"]})
+        assert "Paris" not in stopped.response
+        assert stopped.done_reason == "stop"
+        embedded = sdk.embed(MODEL, ["a cat", "a dog"])
+        assert [len(vector) for vector in embedded.embeddings] == [576, 576]
+        with pytest.raises(ollama.ResponseError, match="model 'absent' not found") as refused:
+            sdk.chat("absent", QUESTION)
+        assert refused.value.status_code == 404
+
+
+def test_openais_sdk_sees_what_ollama_would_send(url: str) -> None:
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0) as sdk:
+        assert [model.id for model in sdk.models.list()] == [MODEL]
+        fixed: dict[str, Any] = {"model": MODEL, "max_tokens": 8, "temperature": 0}
+        whole = sdk.chat.completions.create(messages=QUESTION, **fixed)
+        assert whole.usage is not None
+        assert (whole.choices[0].finish_reason, whole.usage.completion_tokens) == ("length", 8)
+        plain: list[Any] = list(sdk.chat.completions.create(messages=QUESTION, stream=True, **fixed))
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in plain) == whole.choices[0].message.content
+        assert all(chunk.usage is None and chunk.choices for chunk in plain)
+        wanted: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
+        counted: list[Any] = list(sdk.chat.completions.create(messages=QUESTION, **wanted, **fixed))
+        assert (counted[-1].choices, counted[-1].usage) == ([], whole.usage)
+        texts: list[Any] = list(sdk.completions.create(prompt="Hello", **wanted, **fixed))
+        assert {chunk.usage.total_tokens for chunk in texts[:-1]} == {0}
+        assert texts[-1].usage.completion_tokens == 8
+        assert len(sdk.embeddings.create(model=MODEL, input="a cat").data[0].embedding) == 576
+        with pytest.raises(openai.NotFoundError, match="model 'absent' not found"):
+            sdk.chat.completions.create(model="absent", messages=QUESTION)
+
+
+def left_waiting(url: str, body: dict[str, Any]) -> http.client.HTTPConnection:
+    """A request that gets no answer for a second: all places are taken. The first ones may still find a free place."""
+    for _ in range(5):
+        connection = asked(url, "/api/generate", body)
+        if not select.select([connection.sock], [], [], 1.0)[0]:
+            return connection
+        connection.close()
+    pytest.fail("no place was ever taken")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_caller_who_leaves_stops_the_generation(url: str, stream: bool) -> None:
+    """More callers than the model has places ask for long texts; once all have left, the next is served at once."""
+    long = {"model": MODEL, "stream": stream, "prompt": "Write a long story.", "options": {"num_predict": 1500}}
+    callers = [asked(url, "/api/generate", long) for _ in range(3)]
+    short = left_waiting(url, {**long, "options": {"num_predict": 1}})
+    for caller in callers:
+        caller.close()
+    short.sock.settimeout(10)
+    assert b'"done":true' in short.getresponse().read()
+    short.close()
+
+
+def test_the_model_dies_with_a_parent_that_gets_sigkill(
+    tmp_path: Path, parent: Callable[..., Parent], gone: Callable[[int], bool], killed: list[int]
+) -> None:
+    running = parent(PARENT, tmp_path)
+    killed.append(int(running.line().split()[0]))
+    running.kill()
+    assert gone(killed[0])
+
+
+def test_one_connection_serves_several_requests_in_ollamas_framing(url: str) -> None:
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=ANSWER_SECONDS)
+    for method, path, status, body in (
+        ("GET", "/", 200, b"Ollama is running"),
+        ("HEAD", "/", 200, b""),
+        ("HEAD", "/api/version", 200, b""),
+        ("HEAD", "/api/tags", 200, b""),
+        ("POST", "/api/pull", 404, b"404 page not found"),
+        ("GET", "/api/chat", 405, b"405 method not allowed"),
+    ):
+        connection.request(method, path)
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (status, body)
+    connection.request("POST", "/api/generate", iter([b'{"model":', b'"smollm2:135m"}']), encode_chunked=True)
+    loaded = json.loads(connection.getresponse().read())
+    assert (loaded["done"], loaded["done_reason"]) == (True, "load")
+    connection.close()

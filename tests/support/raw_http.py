@@ -1,0 +1,52 @@
+"""HTTP/1.1 byte by byte, for requests that no client library would send."""
+
+import asyncio
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True, slots=True)
+class RawAnswer:
+    """status 0: the server closed without an answer."""
+
+    status: int
+    head: bytes
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        for line in self.head.split(b"\r\n")[1:]:
+            field, _, value = line.partition(b":")
+            if field.decode("latin-1").lower() == name:
+                return value.decode("latin-1").strip()
+        return None
+
+
+async def send_raw(base_url: str, request: bytes, *, timeout_seconds: float = 10) -> RawAnswer:
+    """Send bytes on a connection of their own; read one answer with a length, or until the connection closes."""
+    parts = urlsplit(base_url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            writer.write(request)
+            await writer.drain()
+            return await _answer(reader, has_body=not request.startswith(b"HEAD "))
+    finally:
+        writer.close()
+
+
+async def _answer(reader: asyncio.StreamReader, *, has_body: bool) -> RawAnswer:
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+    except (asyncio.IncompleteReadError, ConnectionResetError):
+        return RawAnswer(0, b"", b"")
+    answer = RawAnswer(int(head.split(b" ", 2)[1]), head, b"")
+    length = answer.header("content-length")
+    body = await reader.readexactly(int(length)) if length and has_body else b""
+    return RawAnswer(answer.status, head, body)
+
+
+def request_bytes(method: str, target: str, *, key: str | None = None, body: bytes = b"", host: str = "gateway") -> bytes:
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", f"Content-Length: {len(body)}", "Connection: close"]
+    if key is not None:
+        lines.append(f"Authorization: Bearer {key}")
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body

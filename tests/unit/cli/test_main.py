@@ -1,0 +1,114 @@
+"""The command line itself: its help pages, its one line for every mistake."""
+
+import pytest
+from tests.support.commands import command
+
+from neuronetz_gateway.cli.main import COMMANDS, one_line, status_of
+from neuronetz_gateway.embedded.child import EmbeddedError
+from neuronetz_gateway.errors import NotFoundError
+
+KEY = "nz_" + "A1b2C3d4E" + "s" * 32
+
+
+def test_every_command_of_the_contract_is_there() -> None:
+    assert {entry.name for entry in COMMANDS} == {
+        "create-tenant", "create-key", "list-keys", "revoke-key", "rotate-key", "set-budget", "set-limits",
+        "set-models", "show-usage", "list-models", "list-tenants", "suspend-tenant", "migrate", "serve", "quickstart",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in COMMANDS])
+def test_the_help_page_of_each_command_has_examples(name: str) -> None:
+    page = command(name, "--help")
+    assert page.status == 0
+    assert "Examples:" in page.out
+    assert f"neuronetz-gateway {name}" in page.out
+    assert "--json" in page.out
+    assert ("--env-file" in page.out) == (name != "quickstart")  # which writes that file itself
+
+
+def test_the_first_page_names_every_command() -> None:
+    page = command("--help")
+    assert page.status == 0
+    assert all(entry.name in page.out for entry in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["no-such"], "No such command 'no-such'."),
+        (["create-tenant"], "Missing option '--name'."),
+        (["create-tenant", "--name"], "Option '--name' requires an argument."),
+        (["serve", "--port", "70000"], "Invalid value for '--port'"),
+        (["set-budget", "--tenant", "a", "--key", "nz_A1b2C3d4E"], "either --tenant or --key, not both"),
+        (["set-budget", "--tenant", "a"], "--daily N, --monthly N, --total N"),
+        (["set-budget", "--tenant", "a", "--daily", "lots"], "--daily takes a whole number from 0"),
+        (["set-limits", "--tenant", "a"], "--rpm N, --tpm N, --concurrent N"),
+        (["set-limits", "--rpm", "1"], "--tenant NAME or --key PREFIX"),
+        (["set-models", "--tenant", "a"], "--models A,B or --allow-all or --no-allow-all"),
+        (["set-models", "--tenant", "a", "--models", "x", "--allow-all"], "one of them"),
+        (["create-key", "--tenant", "a", "--name", "b", "--expires", "soon"], "--expires takes a date"),
+        (["create-key", "--tenant", "a", "--name", "b", "--models", "gpt:cloud"], "cloud models are not served here"),
+        (["rotate-key", "--prefix", "nz_A1b2C3d4E", "--overlap", "long"], "--overlap takes a length of time"),
+        (["quickstart", "--port", "-1"], "Invalid value for '--port'"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(words: list[str], message: str) -> None:
+    assert message in command(*words).error
+
+
+@pytest.mark.promise("A7")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["revoke-key", "--prefix", KEY],
+        ["rotate-key", "--prefix", KEY],
+        ["show-usage", "--key", KEY],
+        ["set-budget", "--key", KEY, "--daily", "1"],
+        ["revoke-key", KEY],
+        [KEY],
+        ["revoke-key", f"--{KEY}"],
+        ["set-limits", "--tenant", "a", "--rpm", KEY],
+        ["create-key", "--tenant", "a", "--name", "b", "--expires", KEY],
+        ["create-key", "--tenant", "a", "--name", "b", "--models", KEY],
+    ],
+)
+def test_a_whole_key_in_the_wrong_place_is_never_repeated(words: list[str]) -> None:
+    assert KEY[12:] not in command(*words).error.replace("nz_...", "")
+    assert KEY[12:].lower() not in command(*words).error.lower()
+
+
+@pytest.mark.usefixtures("no_settings")
+def test_settings_that_lack_something_are_told_in_one_line() -> None:
+    assert "DATABASE_URL is not set" in command("list-tenants").error
+
+
+@pytest.mark.usefixtures("no_settings")
+def test_an_env_file_that_is_not_there_is_told_in_one_line() -> None:
+    assert "The env file nowhere.env does not exist" in command("list-tenants", "--env-file", "nowhere.env").error
+
+
+def test_an_unknown_failure_tells_its_kind_but_not_its_text(capsys: pytest.CaptureFixture[str]) -> None:
+    def broken() -> None:
+        raise RuntimeError(f"secret {KEY}")
+
+    assert status_of(broken) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: unexpected RuntimeError")
+    assert "secret" not in told
+
+
+@pytest.mark.parametrize("error", [NotFoundError("There is no tenant 'x'."), EmbeddedError("There is no tenant 'x'.")])
+def test_a_refusal_is_told_in_its_own_words(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    def refused() -> None:
+        raise error
+
+    assert status_of(refused) == 1
+    assert capsys.readouterr().err == "error: There is no tenant 'x'.\n"
+
+
+def test_of_a_long_message_the_first_and_the_last_line_are_kept() -> None:
+    assert one_line("Postgres ended. Its log says:\n  starting\n\n  FATAL:   no space  \n") == (
+        "Postgres ended. Its log says: FATAL: no space"
+    )
+    assert one_line(f"a\x1b[2J{KEY}") == "a[2Jnz_..."
