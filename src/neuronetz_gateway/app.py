@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 
 from neuronetz_gateway.domain.identifier import uuid7
 from neuronetz_gateway.http.access_log import AccessLog
+from neuronetz_gateway.http.endpoint_table import EndpointTable
 from neuronetz_gateway.http.error_handlers import add_error_handlers, unmatched
 from neuronetz_gateway.http.middleware.authentication import AuthenticationMiddleware
 from neuronetz_gateway.http.middleware.budgeting import BudgetMiddleware
@@ -18,7 +19,6 @@ from neuronetz_gateway.http.middleware.rate_limiting import RateLimitMiddleware
 from neuronetz_gateway.http.middleware.reading import ReadingMiddleware
 from neuronetz_gateway.http.ops import ops_router
 from neuronetz_gateway.http.relay import InFlight, Relay
-from neuronetz_gateway.http.route import EndpointRoute
 from neuronetz_gateway.settings import Settings
 from neuronetz_gateway.surfaces.catalog import ENDPOINTS
 from neuronetz_gateway.surfaces.surface import Endpoint, RequestRules
@@ -44,42 +44,45 @@ def create_app(settings: Settings, services: Services) -> ASGIApp:
     )
     app = FastAPI(
         lifespan=lifespan,
-        routes=[gateway_route(endpoint, settings, services, relay) for endpoint in ENDPOINTS],
         openapi_url=None,
         redirect_slashes=False,
     )
     app.include_router(ops_router(services.checks, services.metrics if settings.metrics_enabled else None))
     app.router.default = unmatched
     add_error_handlers(app)
-    return AccessLog(app, metrics=services.metrics, new_id=uuid7)
+    chains = {
+        (endpoint.method, endpoint.path.encode("ascii")): chain_of(endpoint, settings, services, relay)
+        for endpoint in ENDPOINTS
+    }
+    return AccessLog(EndpointTable(chains, app), metrics=services.metrics, new_id=uuid7)
 
 
-def gateway_route(endpoint: Endpoint, settings: Settings, services: Services, relay: Relay) -> EndpointRoute:
-    """One row of the endpoint table behind the whole chain (DESIGN §1)."""
-    return EndpointRoute(
-        endpoint,
-        relay,
-        middleware=[  # outermost first: the way in, top to bottom; the way out, bottom to top
-            Middleware(
-                OpeningMiddleware,
-                endpoint=endpoint,
-                ledger=services.ledger,
-                trusted_proxies=settings.proxy_networks,
-                new_id=uuid7,
-                now=_utc_now,
-            ),
-            Middleware(AuthenticationMiddleware, authenticator=services.authenticator, new_id=uuid7),
-            Middleware(
-                ReadingMiddleware,
-                endpoint=endpoint,
-                rules=rules_of(settings),
-                max_body_bytes=settings.max_body_bytes,
-                body_timeout_seconds=settings.body_timeout_s,
-            ),
-            Middleware(RateLimitMiddleware, limiter=services.limiter, max_output_tokens=settings.max_output_tokens),
-            Middleware(BudgetMiddleware, ledger=services.ledger),
-        ],
-    )
+def chain_of(endpoint: Endpoint, settings: Settings, services: Services, relay: Relay) -> ASGIApp:
+    """The whole chain before one row of the endpoint table (DESIGN §1)."""
+    steps = [  # outermost first: the way in, top to bottom; the way out, bottom to top
+        Middleware(
+            OpeningMiddleware,
+            endpoint=endpoint,
+            ledger=services.ledger,
+            trusted_proxies=settings.proxy_networks,
+            new_id=uuid7,
+            now=_utc_now,
+        ),
+        Middleware(AuthenticationMiddleware, authenticator=services.authenticator, new_id=uuid7),
+        Middleware(
+            ReadingMiddleware,
+            endpoint=endpoint,
+            rules=rules_of(settings),
+            max_body_bytes=settings.max_body_bytes,
+            body_timeout_seconds=settings.body_timeout_s,
+        ),
+        Middleware(RateLimitMiddleware, limiter=services.limiter, max_output_tokens=settings.max_output_tokens),
+        Middleware(BudgetMiddleware, ledger=services.ledger),
+    ]
+    chain: ASGIApp = relay
+    for step in reversed(steps):
+        chain = step.cls(chain, *step.args, **step.kwargs)
+    return chain
 
 
 def rules_of(settings: Settings) -> RequestRules:

@@ -86,7 +86,7 @@ async def test_no_mutant_of_a_cached_key_is_accepted(gateway: LiveGateway, ollam
         assert (await http.post("/api/chat", json=CHAT)).status_code == 200
     hits = len(ollama.requests)
     chosen = random.Random(7)
-    mutants = set()
+    mutants: set[str] = set()
     while len(mutants) < 1000:
         place, letter = chosen.randrange(len(tenancy.key)), chosen.choice(string.ascii_letters + string.digits + "_")
         mutants.add(tenancy.key[:place] + letter + tenancy.key[place + 1 :])
@@ -107,6 +107,8 @@ async def test_no_mutant_of_a_cached_key_is_accepted(gateway: LiveGateway, ollam
         assert (await http.post("/api/chat", json=CHAT)).status_code == 200
 
 
+ONE_TOKEN_IN_TOTAL = """insert into budgets (tenant_id, scope_id, scope, period, limit_tokens)
+    select id, id, 'tenant', 'total', 1 from tenants where name = $1"""
 CHANGES = {
     "revoke": 401,
     "suspend": 403,
@@ -149,11 +151,7 @@ async def _apply(change: str, services: Services, stores: Stores, tenant: str, p
         "suspend by sql": ("update tenants set status = 'suspended' where name = $1", tenant),
         "lower rpm by sql": ("update tenants set rpm = 0 where name = $1", tenant),
         "take the model away by sql": ("update tenants set allow_all_models = false where name = $1", tenant),
-        "lower the budget by sql": (
-            "insert into budgets (tenant_id, scope_id, scope, period, limit_tokens)"
-            " select id, id, 'tenant', 'total', 1 from tenants where name = $1",
-            tenant,
-        ),
+        "lower the budget by sql": (ONE_TOKEN_IN_TOTAL, tenant),
     }
     if change in statements:
         await stores.execute(*statements[change])

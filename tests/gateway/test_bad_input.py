@@ -23,7 +23,7 @@ BODIES = {
     "no model": (b'{"messages":[{"content":"x"}]}', "model"),
     "a model that is a number": (b'{"model":7,"messages":[{"content":"x"}]}', "model"),
     "a cloud model": (b'{"model":"gpt-oss:20b-cloud","messages":[{"content":"x"}]}', "cloud"),
-    "a url for a model": (b'{"model":"https://registry.ollama.ai/library/fakea","messages":[{"content":"x"}]}', "model"),
+    "a url for a model": (b'{"model":"https://registry.ollama.ai/fakea","messages":[{"content":"x"}]}', "model"),
     "stream as text": (b'{"model":"fakea","messages":[{"content":"x"}],"stream":"yes"}', "stream"),
     "messages as text": (b'{"model":"fakea","messages":"x"}', "messages"),
     "too deep": (b'{"model":"fakea","x":' + b"[" * 100 + b"]" * 100 + b"}", "deep"),

@@ -8,7 +8,7 @@ import pytest
 
 from tests.gateway.test_budgeting import settled
 from tests.support.factories import Tenancy, make_tenancy
-from tests.support.fake_ollama import Ended, FakeOllama, Script
+from tests.support.fake_ollama import Ended, FakeOllama, Script, Seen
 from tests.support.gateways import LiveGateway
 from tests.support.load import CHAT, leave_at_random, statuses_of
 from tests.support.stores import Stores
@@ -34,7 +34,7 @@ async def test_the_upstream_is_given_up_within_a_second(
         seen = (await _until_seen(ollama, before, records=3 if phase == "mid-stream" else 0))[before]
         left_at = asyncio.get_running_loop().time()
         asked.cancel()
-        await ollama.wait_for(lambda seen=seen: seen.closed_at is not None, timeout_seconds=3)
+        await _until_closed(ollama, before)
         assert seen.closed_at is not None
         assert seen.closed_at - left_at <= 1.0
         assert seen.ended is Ended.CALLER_LEFT
@@ -95,7 +95,11 @@ async def _ask(gateway: LiveGateway, tenancy: Tenancy, *, streamed: bool) -> Non
             pass
 
 
-async def _until_seen(ollama: FakeOllama, before: int, *, records: int) -> list:  # type: ignore[type-arg]  # the witness's own type
+async def _until_closed(ollama: FakeOllama, number: int) -> None:
+    await ollama.wait_for(lambda: ollama.hits[number].closed_at is not None, timeout_seconds=3)
+
+
+async def _until_seen(ollama: FakeOllama, before: int, *, records: int) -> list[Seen]:
     await ollama.wait_for(lambda: len(ollama.hits) > before and ollama.hits[before].records_sent >= records)
     return list(ollama.hits)
 

@@ -38,8 +38,11 @@ async def test_concurrency_holds_over_two_processes_while_callers_leave(
     ollama.script = Script(tokens=5, gap_seconds=0.005)
     tenancy = await make_tenancy(management, key_limits=Limits(concurrent=4))
     await asyncio.gather(
-        *(leave_at_random(gateway, tenancy.key, 200, seed=seed, within_seconds=0.2) for seed, gateway in enumerate(two_gateways))
-    )  # fmt: skip
+        *(
+            leave_at_random(gateway, tenancy.key, 200, seed=seed, within_seconds=0.2)
+            for seed, gateway in enumerate(two_gateways)
+        )
+    )
     assert 0 < ollama.max_in_flight <= 4
     await ollama.wait_idle()
     await _until_no_leases(management, tenancy.tenant.id.hex)

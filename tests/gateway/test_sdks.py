@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from typing import Any
 
 import ollama as ollama_sdk
 import openai
@@ -13,7 +14,7 @@ from tests.support.factories import make_tenancy
 from tests.support.fake_ollama import FakeOllama, Script
 from tests.support.gateways import LiveGateway
 
-MESSAGES = [{"role": "user", "content": "Say hello."}]
+MESSAGES: list[Any] = [{"role": "user", "content": "Say hello."}]
 
 
 class Sdks:
@@ -76,7 +77,7 @@ async def test_openai_chats_whole(gateway: LiveGateway, sdks: Sdks) -> None:
 @pytest.mark.parametrize("asked", [True, False])
 async def test_openai_chats_streamed_with_usage_only_where_asked(gateway: LiveGateway, sdks: Sdks, asked: bool) -> None:
     tenancy = await make_tenancy(gateway.services)
-    options = {"stream_options": {"include_usage": True}} if asked else {}
+    options: dict[str, Any] = {"stream_options": {"include_usage": True}} if asked else {}
     stream = await sdks.openai(tenancy.key).chat.completions.create(
         model="fakea", messages=MESSAGES, stream=True, **options
     )
@@ -93,7 +94,7 @@ async def test_openai_embeds_lists(gateway: LiveGateway, sdks: Sdks) -> None:
     assert [model.id async for model in client.models.list()] == ["fakea:latest"]
 
 
-async def test_a_bad_key_is_told_so(gateway: LiveGateway, sdks: Sdks, ollama: FakeOllama) -> None:
+async def test_a_bad_key_is_told_so(sdks: Sdks, ollama: FakeOllama) -> None:
     bad = "nz_" + "x" * 41
     with pytest.raises(ollama_sdk.ResponseError, match="Invalid API key") as native:
         await sdks.ollama(bad).chat("fakea", MESSAGES)

@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.support.ledgers import World, make_database
 
 from neuronetz_gateway.db.database import Database
+from tests.support.ledgers import World, make_database
 
 
 @pytest.fixture

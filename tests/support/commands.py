@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from tests.support.gateways import COMMAND
 
 from neuronetz_gateway.cli.main import build, status_of
+from tests.support.gateways import COMMAND
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections import deque
 from typing import cast
 
 import httptools
+
 from tests.support.fake_ollama_answering import Answer
 from tests.support.fake_ollama_asks import AskError, decode_like_go
 from tests.support.fake_ollama_paths import Kind, resolve

@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
-from tests.support.stores import asyncpg_dsn
 
 from neuronetz_gateway.db.database import Database
 from neuronetz_gateway.domain.audit import Outcome, Settlement
@@ -19,6 +18,7 @@ from neuronetz_gateway.domain.usage import Charge
 from neuronetz_gateway.repositories.ledger import Ledger
 from neuronetz_gateway.repositories.unit_of_work import unit_of_work
 from neuronetz_gateway.services.budgeting import BudgetLedger
+from tests.support.stores import asyncpg_dsn
 
 Budgets = Mapping[Period, int]
 

@@ -26,7 +26,9 @@ async def statuses_of(
     turns = iter(range(count))
     async with AsyncExitStack() as closing:
         # httpx's own transport takes milliseconds of CPU a request at 200 connections, in the loop of the gateway
-        clients = [await closing.enter_async_context(gateway.http(key, transport=OllamaTransport())) for gateway in gateways]
+        clients = [
+            await closing.enter_async_context(gateway.http(key, transport=OllamaTransport())) for gateway in gateways
+        ]
 
         async def work() -> None:
             for turn in turns:

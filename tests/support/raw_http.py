@@ -45,7 +45,9 @@ async def _answer(reader: asyncio.StreamReader, *, has_body: bool) -> RawAnswer:
     return RawAnswer(answer.status, head, body)
 
 
-def request_bytes(method: str, target: str, *, key: str | None = None, body: bytes = b"", host: str = "gateway") -> bytes:
+def request_bytes(
+    method: str, target: str, *, key: str | None = None, body: bytes = b"", host: str = "gateway"
+) -> bytes:
     lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", f"Content-Length: {len(body)}", "Connection: close"]
     if key is not None:
         lines.append(f"Authorization: Bearer {key}")

@@ -63,8 +63,9 @@ def model_server(choice: str, data_dir: Path) -> Iterator[ModelServer]:
     try:
         demo.start()
     except EmbeddedError as error:
-        hint = f"no Ollama answers at {ollama}, and the demo model cannot stand in" if choice == "auto" else "no demo"
-        raise EmbeddedError(f"{hint}: {error}") from error
+        if choice == "demo":
+            raise
+        raise EmbeddedError(f"no Ollama answers at {ollama}, nor can the demo model stand in: {error}") from error
     try:
         yield ModelServer(demo.url, "demo", f"{reason} demo model answers: small, real, run by llama.cpp, often wrong.")
     finally:

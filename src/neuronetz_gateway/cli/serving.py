@@ -4,6 +4,7 @@ import math
 import signal
 import socket
 from collections.abc import Callable
+from ipaddress import ip_address
 from types import FrameType
 
 import uvicorn
@@ -16,7 +17,6 @@ APP = "neuronetz_gateway.asgi:create"  # by name: the floors keep cli from impor
 _IDLE_SECONDS = 60  # DESIGN §7: how long a connection may stay idle between two requests
 _READY_SECONDS = 30.0
 _NOT_STARTED = "The gateway did not start; its log, above, says why."
-_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - names what a person may choose
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -40,7 +40,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 def base_url(host: str, listener: socket.socket) -> str:
     """The address under which this machine reaches the listener."""
-    reachable = _ANY_ADDRESS.get(host, host)
+    reachable = _reachable(host)
     port = address_of(host, listener)[1]
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
@@ -48,6 +48,17 @@ def base_url(host: str, listener: socket.socket) -> str:
 def address_of(host: str, listener: socket.socket) -> tuple[str, int]:
     """The host with the port that the listener really has."""
     return host, int(listener.getsockname()[1])
+
+
+def _reachable(host: str) -> str:
+    """An address to connect to: where the host stands for every interface, the loopback one."""
+    try:
+        given = ip_address(host)
+    except ValueError:  # a name
+        return host or "127.0.0.1"
+    if not given.is_unspecified:
+        return host
+    return "127.0.0.1" if given.version == 4 else "::1"  # noqa: PLR2004 - IPv4
 
 
 def uvicorn_config(settings: Settings, *, workers: int = 1) -> uvicorn.Config:

@@ -2,15 +2,13 @@
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from neuronetz_gateway.errors import EndpointBlockedError, EndpointNotFoundError, GatewayError
 from neuronetz_gateway.http.request_id import request_id_of
 from neuronetz_gateway.surfaces.catalog import is_blocked, methods_of, surface_of
-
-_CALLER_LEFT_STATUS = 499
 
 
 def render(scope: Scope, error: GatewayError) -> Response:
@@ -23,19 +21,9 @@ def render(scope: Scope, error: GatewayError) -> Response:
     return response
 
 
-async def on_gateway_error(request: Request, error: Exception) -> Response:
-    if not isinstance(error, GatewayError):
-        raise error
-    return render(request.scope, error)
-
-
 async def on_http_exception(request: Request, error: Exception) -> Response:
     del error
     return render(request.scope, unmatched_error(request.scope))
-
-
-async def on_disconnect(_: Request, __: Exception) -> Response:
-    return Response(status_code=_CALLER_LEFT_STATUS)
 
 
 async def on_bug(request: Request, _: Exception) -> Response:
@@ -59,7 +47,5 @@ def unmatched_error(scope: Scope) -> GatewayError:
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    app.add_exception_handler(GatewayError, on_gateway_error)
     app.add_exception_handler(HTTPException, on_http_exception)
-    app.add_exception_handler(ClientDisconnect, on_disconnect)
     app.add_exception_handler(Exception, on_bug)

@@ -1,12 +1,12 @@
 """API keys in Postgres, read together with what their tenant allows."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, Update, select, update
+from sqlalchemy import ARRAY, Row, Select, Text, Update, any_, bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -86,8 +86,17 @@ class ApiKeys:
 
     async def find_by_prefix(self, prefix: str) -> KeyRecord | None:
         """The key of that prefix flattened with its tenant, also when it is revoked, expired or suspended."""
-        row = (await self._connection.execute(_RECORDS.where(api_keys.c.prefix == prefix))).one_or_none()
-        return None if row is None else _record(row)
+        return (await self.find_by_prefixes([prefix])).get(prefix)
+
+    async def find_by_prefixes(self, prefixes: Collection[str]) -> dict[str, KeyRecord]:
+        """The same for many at once, by prefix; a prefix that nobody has is left out.
+
+        One statement for all: a flood of bogus keys then costs a few microseconds a key (A8).
+        """
+        rows = await self._connection.execute(
+            _RECORDS.where(api_keys.c.prefix == any_(_PREFIXES)), {"prefixes": list(prefixes)}
+        )
+        return {row.prefix: _record(row) for row in rows}
 
     async def revoke(self, tenant_id: UUID, key_id: UUID, at: datetime) -> ApiKey:
         """Revokes; a key that was revoked before keeps its moment. Raises NotFoundError."""
@@ -121,6 +130,7 @@ class ApiKeys:
         await self._connection.execute(_update(tenant_id, key_id).values(proven_at=at, **values))
 
 
+_PREFIXES = bindparam("prefixes", type_=ARRAY(Text))
 _RECORDS = (
     select(
         api_keys,

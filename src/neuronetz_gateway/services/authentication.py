@@ -102,8 +102,8 @@ class Authenticator:
             await asyncio.wait(self._shared.values())
 
     async def _look_up(self, ask: _Ask, address: str) -> Principal:
-        # A timer of the loop is exact to a millisecond only, and what is beyond would still tell of the look-up. What the
-        # name adds differs by key and is unknown to whoever lacks the pepper, so no repetition can average it out.
+        # A timer of the loop is exact to a millisecond; the rest would still tell of the look-up. What the name adds is
+        # another for each key, unknown without the pepper, so that no repetition averages it out.
         leaves_at = self._clock() + self._refusal_floor_seconds * (1 + _fraction(ask))
         if ask.fresh:
             found = await self._identify(ask)

@@ -1,7 +1,7 @@
 """Reading keys from Postgres, in batches of those that were asked for meanwhile."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from itertools import islice
 
 from neuronetz_gateway.db.database import Database
@@ -85,6 +85,7 @@ class KeyLookup:
             for prefix, answer in batch.items():
                 answer.set_result(records[prefix])
 
-    async def _records(self, prefixes: Iterable[str]) -> dict[str, KeyRecord | None]:
+    async def _records(self, prefixes: Collection[str]) -> dict[str, KeyRecord | None]:
         async with unit_of_work(self._database) as uow:
-            return {prefix: await uow.api_keys.find_by_prefix(prefix) for prefix in prefixes}
+            found = await uow.api_keys.find_by_prefixes(prefixes)
+        return {prefix: found.get(prefix) for prefix in prefixes}

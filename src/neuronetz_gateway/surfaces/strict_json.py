@@ -37,7 +37,11 @@ def parse(raw: bytes, *, max_depth: int, max_nodes: int) -> JsonObject:
     except orjson.JSONDecodeError as error:
         problem = str(error)
     if problem:  # raised out here, because the decoder's own error holds the whole body
-        raise InvalidRequestError(f"The request body is not valid JSON: {problem}." if raw else "The request body is empty; send a JSON object.")
+        raise InvalidRequestError(
+            f"The request body is not valid JSON: {problem}."
+            if raw
+            else "The request body is empty; send a JSON object."
+        )
     if type(tree) is not dict:
         raise InvalidRequestError("The body must be one JSON object.")
     keys, doubtful = _measure(tree, max_depth, max_nodes)

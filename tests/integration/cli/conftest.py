@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from tests.support.gateways import make_settings, write_env_file
 from tests.support.stores import Stores
 

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+
 from tests.support.commands import command
 from tests.support.stores import Stores
 

@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.support.fake_ollama import FakeOllama
-from tests.support.gateways import make_settings
-from tests.support.stores import Stores
 
 from neuronetz_gateway.cli.demo_tenant import prepared
 from neuronetz_gateway.cli.quickstart_files import QuickstartFiles
 from neuronetz_gateway.wiring import Services, build_services
+from tests.support.fake_ollama import FakeOllama
+from tests.support.gateways import make_settings
+from tests.support.stores import Stores
 
 
 @pytest.fixture

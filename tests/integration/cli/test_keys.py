@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+
 from tests.support.commands import command, command_process
 from tests.support.stores import Stores
 

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+
 from tests.support.commands import Done, command
 from tests.support.fake_ollama import FakeOllama
 from tests.support.gateways import make_settings, write_env_file

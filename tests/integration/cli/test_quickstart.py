@@ -5,6 +5,8 @@ import signal
 from pathlib import Path
 
 import httpx
+import pytest
+
 from tests.support.commands import command, command_process
 from tests.support.fake_ollama import FakeOllama
 from tests.support.programs import all_gone, children_of, program

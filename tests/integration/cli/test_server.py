@@ -8,12 +8,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+import redis
+
+from neuronetz_gateway.embedded.postgres import EmbeddedPostgres
 from tests.support.commands import command, command_process
 from tests.support.gateways import make_settings, write_env_file
 from tests.support.programs import all_gone, children_of, program
 from tests.support.stores import Stores
-
-from neuronetz_gateway.embedded.postgres import EmbeddedPostgres
 
 
 def folder_modes(place: Path) -> list[int]:
@@ -56,6 +57,16 @@ def test_serve_says_in_one_line_that_its_port_is_taken(env_file: Path) -> None:
         done = command_process("serve", "--port", str(port), env_file=env_file)
     assert f"127.0.0.1:{port} cannot be listened on" in done.error
     assert f"--port {port + 1}" in done.error
+
+
+def test_serve_refuses_a_redis_that_may_evict(env_file: Path, stores: Stores) -> None:
+    with redis.Redis.from_url(stores.redis_url) as valkey:
+        valkey.config_set("maxmemory-policy", "allkeys-lru")
+        try:
+            done = command_process("serve", "--port", "0", env_file=env_file)
+        finally:
+            valkey.config_set("maxmemory-policy", "noeviction")
+    assert "maxmemory-policy is allkeys-lru" in done.error
 
 
 @pytest.mark.usefixtures("no_settings")

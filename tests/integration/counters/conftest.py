@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
-from tests.support.counters import Server, batched
 
 from neuronetz_gateway.counters.admissions import RateCounters
 from neuronetz_gateway.counters.connection import BatchedRedis
+from tests.support.counters import Server, batched
 
 
 @pytest.fixture(scope="session")

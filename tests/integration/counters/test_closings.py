@@ -3,11 +3,11 @@
 import time
 
 import pytest
-from tests.support.counters import batched
 
 from neuronetz_gateway.counters.admissions import Closing, RateCounters
 from neuronetz_gateway.counters.closings import Closings
 from neuronetz_gateway.domain.identifier import uuid7
+from tests.support.counters import batched
 
 
 @pytest.mark.promise("F1")

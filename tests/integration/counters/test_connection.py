@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 from hiredis import ReplyError
-from tests.support.counters import Server, a_principal, batched
-from tests.support.fake_redis import fake_redis
 
 from neuronetz_gateway.counters.admissions import Closing, RateCounters
 from neuronetz_gateway.counters.connection import BatchedRedis
@@ -15,6 +13,8 @@ from neuronetz_gateway.counters.errors import CountersUnavailableError
 from neuronetz_gateway.counters.scripts import ADMIT
 from neuronetz_gateway.domain.admission import Admission
 from neuronetz_gateway.domain.identifier import uuid7
+from tests.support.counters import Server, a_principal, batched
+from tests.support.fake_redis import fake_redis
 
 
 async def test_what_one_turn_of_the_loop_brings_leaves_together(tmp_path: Path) -> None:

@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from tests.support.counters import Server, a_principal, batched
-from tests.support.fake_redis import fake_redis
 
 from neuronetz_gateway.counters.admissions import RateCounters
 from neuronetz_gateway.counters.connection import BatchedRedis
@@ -16,6 +14,8 @@ from neuronetz_gateway.counters.errors import CountersUnavailableError
 from neuronetz_gateway.counters.key_cache import KeyCache
 from neuronetz_gateway.domain.admission import Admission
 from neuronetz_gateway.domain.identifier import uuid7
+from tests.support.counters import Server, a_principal, batched
+from tests.support.fake_redis import fake_redis
 
 pytestmark = pytest.mark.promise("F1")
 DEADLINE_SECONDS = 0.2

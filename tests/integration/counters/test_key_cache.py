@@ -3,11 +3,11 @@
 import secrets
 
 import pytest
-from tests.support.counters import Server, batched
 
 from neuronetz_gateway.counters.connection import BatchedRedis
 from neuronetz_gateway.counters.errors import CountersUnavailableError
 from neuronetz_gateway.counters.key_cache import KeyCache
+from tests.support.counters import Server, batched
 
 MAC_KEY = b"m" * 32
 NAME, OTHER = b"n" * 32, b"o" * 32

@@ -5,7 +5,6 @@ import random
 from datetime import timedelta
 
 import pytest
-from tests.support.counters import Server, a_principal
 
 from neuronetz_gateway.counters.admissions import Closing, Expired, RateCounters, Refused
 from neuronetz_gateway.counters.connection import BatchedRedis
@@ -15,6 +14,7 @@ from neuronetz_gateway.domain.admission import Admission
 from neuronetz_gateway.domain.identifier import uuid7
 from neuronetz_gateway.domain.limit import Limits
 from neuronetz_gateway.domain.principal import Principal
+from tests.support.counters import Server, a_principal
 
 
 async def admitted(counters: RateCounters, principal: Principal) -> Admission:

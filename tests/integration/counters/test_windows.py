@@ -5,7 +5,6 @@ import random
 from itertools import accumulate
 
 import pytest
-from tests.support.counters import Server, a_principal, batched
 
 from neuronetz_gateway.counters.admissions import Closing, RateCounters, Refused
 from neuronetz_gateway.counters.connection import BatchedRedis
@@ -13,6 +12,7 @@ from neuronetz_gateway.domain.admission import Admission
 from neuronetz_gateway.domain.identifier import uuid7
 from neuronetz_gateway.domain.limit import Limits
 from neuronetz_gateway.domain.principal import Principal
+from tests.support.counters import Server, a_principal, batched
 
 
 async def admitted(counters: RateCounters, principal: Principal, tokens: int = 0) -> Admission:

@@ -6,12 +6,12 @@ import signal
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.support.ledgers import World, make_database, until
 
 from neuronetz_gateway.db.database import Database
 from neuronetz_gateway.db.group_commit import BatchDataError, NotCommittedError, UnknownOutcomeError
 from neuronetz_gateway.db.link import Link
 from neuronetz_gateway.errors import UnavailableError
+from tests.support.ledgers import World, make_database, until
 
 NOWHERE = "postgresql+asyncpg://gateway@/gateway?host=/nowhere"
 

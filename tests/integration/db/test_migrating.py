@@ -8,7 +8,6 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection
-from tests.support.stores import asyncpg_dsn
 
 from neuronetz_gateway.db.migrating import (
     current_revision,
@@ -20,6 +19,7 @@ from neuronetz_gateway.db.migrating import (
 )
 from neuronetz_gateway.db.tables import metadata
 from neuronetz_gateway.embedded.postgres import EmbeddedPostgres
+from tests.support.stores import asyncpg_dsn
 
 
 @pytest.fixture

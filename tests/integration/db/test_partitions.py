@@ -2,10 +2,9 @@
 
 from datetime import UTC, date, datetime, timedelta
 
-from tests.support.ledgers import World
-
 from neuronetz_gateway.domain.identifier import uuid7
 from neuronetz_gateway.repositories.unit_of_work import unit_of_work
+from tests.support.ledgers import World
 
 _INSERT = """insert into audit_log (id, recorded_on, tenant_id, api_key_id, request_id, endpoint, model, outcome,
                                     status, admitted_at, address, user_agent)

@@ -1,9 +1,9 @@
 """Versions move with every change that matters, whoever makes it (PROMISES A4)."""
 
 import pytest
-from tests.support.ledgers import World
 
 from neuronetz_gateway.domain.principal import Principal
+from tests.support.ledgers import World
 
 pytestmark = pytest.mark.promise("A4")
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.integration.embedded.conftest import Parent
 
 from neuronetz_gateway.embedded.child import Child, EmbeddedError, start_child
+from tests.integration.embedded.conftest import Parent
 
 BOTH_WAYS = pytest.mark.parametrize("guarded", [False, True], ids=["death signal", "guard"])
 

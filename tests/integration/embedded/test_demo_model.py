@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import ollama
 import openai
 import pytest
-from tests.integration.embedded.conftest import Parent
 
 from neuronetz_gateway.embedded.demo_model import DemoModel
+from tests.integration.embedded.conftest import Parent
 
 MODEL = "smollm2:135m"
 QUESTION: list[Any] = [{"role": "user", "content": "What is the capital of France?"}]

@@ -11,11 +11,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
-from tests.integration.embedded.conftest import Parent
 
 from neuronetz_gateway.embedded.child import EmbeddedError, Identity, NotInstalledError
 from neuronetz_gateway.embedded.postgres import EmbeddedPostgres
 from neuronetz_gateway.embedded.unprivileged import as_nobody
+from tests.integration.embedded.conftest import Parent
 
 PARENT = """
 import pathlib, sys, time

@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 
 import pytest
 import redis
-from tests.integration.embedded.conftest import Parent
 
 from neuronetz_gateway.embedded.child import EmbeddedError
 from neuronetz_gateway.embedded.valkey import EmbeddedValkey
+from tests.integration.embedded.conftest import Parent
 
 PARENT = """
 import pathlib, sys, time

@@ -5,7 +5,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from tests.support.ledgers import World, completed, make_ask
 
 from neuronetz_gateway.db.group_commit import BatchDataError
 from neuronetz_gateway.domain.audit import Outcome, RefusalEvent
@@ -14,6 +13,7 @@ from neuronetz_gateway.domain.identifier import uuid7
 from neuronetz_gateway.domain.principal import Principal
 from neuronetz_gateway.repositories.ledger import Ledger, ReservationRequest, Verdict
 from neuronetz_gateway.repositories.unit_of_work import unit_of_work
+from tests.support.ledgers import World, completed, make_ask
 
 PROCESS = uuid7()
 

@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from tests.support.ledgers import World
 
 from neuronetz_gateway.domain.api_key import ApiKey
 from neuronetz_gateway.domain.budget import Budget, Period
@@ -14,6 +13,7 @@ from neuronetz_gateway.domain.tenant import TenantStatus
 from neuronetz_gateway.errors import ConflictError, NotFoundError
 from neuronetz_gateway.repositories.revocations import RevocationAction
 from neuronetz_gateway.repositories.unit_of_work import UnitOfWork, unit_of_work
+from tests.support.ledgers import World
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

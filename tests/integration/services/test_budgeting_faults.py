@@ -8,7 +8,6 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import pytest
-from tests.support.ledgers import World, completed, make_ask, make_database, running_ledger, until
 
 from neuronetz_gateway.db.group_commit import UnknownOutcomeError
 from neuronetz_gateway.domain.budget import Period
@@ -16,6 +15,7 @@ from neuronetz_gateway.domain.identifier import uuid7
 from neuronetz_gateway.errors import UnavailableError
 from neuronetz_gateway.repositories.ledger import Ledger, ReservationRequest, Verdict
 from neuronetz_gateway.services.budgeting import BudgetLedger
+from tests.support.ledgers import World, completed, make_ask, make_database, running_ledger, until
 
 _SESSION = "select pid from pg_stat_activity where application_name like 'neuronetz-gateway reserve %'"
 
@@ -46,6 +46,32 @@ async def test_a_caller_who_leaves_at_any_moment_leaves_nothing_reserved(world: 
     assert ends["CancelledError"] > 20
     assert await world.usage(caller) == {(0, 0)}
     assert await world.count("reservations") == 1, "the free one"
+
+
+class HurriedLedger(Ledger):
+    """Has a caller leave after its verdict has come, before it has woken."""
+
+    leaver: asyncio.Task[Any] | None = None
+
+    async def reserve(self, batch: Sequence[ReservationRequest]) -> list[Verdict]:
+        verdicts = await super().reserve(batch)
+        leaver = type(self).leaver
+        if leaver is not None:
+            asyncio.get_running_loop().call_soon(leaver.cancel)
+        return verdicts
+
+
+@pytest.mark.promise("S1")
+async def test_a_caller_who_leaves_with_the_verdict_under_way_leaves_nothing_reserved(world: World) -> None:
+    caller = await world.caller()
+    async with running_ledger(world.url, HurriedLedger) as ledger:
+        HurriedLedger.leaver = asyncio.create_task(ledger.reserve(caller, make_ask()))
+        with pytest.raises(asyncio.CancelledError):
+            await HurriedLedger.leaver
+        HurriedLedger.leaver = None
+    assert await world.usage(caller) == {(0, 0)}
+    rows = await world.sql("select outcome, status from audit_log")
+    assert [tuple(row) for row in rows] == [("not_forwarded", 499)]
 
 
 @pytest.mark.promise("S1")

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.ledgers import World, completed, make_ask, make_database, running_ledger
 
 from neuronetz_gateway.db.migrating import migrate
 from neuronetz_gateway.domain.budget import Reservation
@@ -15,6 +14,7 @@ from neuronetz_gateway.domain.principal import Principal
 from neuronetz_gateway.embedded.postgres import EmbeddedPostgres
 from neuronetz_gateway.errors import UnavailableError
 from neuronetz_gateway.services.budgeting import BudgetLedger
+from tests.support.ledgers import World, completed, make_ask, make_database, running_ledger
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from datetime import timedelta
 
 import pytest
 import pytest_asyncio
-from tests.support.counters import Server, a_principal, batched
 
 from neuronetz_gateway.counters.admissions import RateCounters
 from neuronetz_gateway.counters.errors import CountersUnavailableError
@@ -17,6 +16,7 @@ from neuronetz_gateway.domain.limit import Limits
 from neuronetz_gateway.domain.principal import Principal
 from neuronetz_gateway.errors import InvalidRequestError, RateLimitedError, UnauthenticatedError
 from neuronetz_gateway.services.rate_limiting import RateLimiter
+from tests.support.counters import Server, a_principal, batched
 
 type Limiting = Callable[..., AbstractAsyncContextManager[RateLimiter]]
 

@@ -1,11 +1,11 @@
 """The command line itself: its help pages, its one line for every mistake."""
 
 import pytest
-from tests.support.commands import command
 
 from neuronetz_gateway.cli.main import COMMANDS, one_line, status_of
 from neuronetz_gateway.embedded.child import EmbeddedError
 from neuronetz_gateway.errors import NotFoundError
+from tests.support.commands import command
 
 KEY = "nz_" + "A1b2C3d4E" + "s" * 32
 

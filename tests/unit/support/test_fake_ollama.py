@@ -4,6 +4,7 @@ import anthropic
 import ollama as ollama_sdk
 import openai
 import pytest
+
 from tests.support.fake_ollama import Ended, FakeOllama, Fault, Kind, Script
 
 MESSAGES = [{"role": "user", "content": "three small words"}]

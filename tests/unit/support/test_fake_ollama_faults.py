@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from tests.support.fake_ollama import Ended, FakeOllama, Fault, Script
 
 CHAT = {"model": "fakea", "messages": [{"role": "user", "content": "hello"}]}

@@ -5,9 +5,9 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.surfaces import recorded
 
 from neuronetz_gateway.surfaces.editing import UsageRemover
+from tests.unit.surfaces import recorded
 
 STREAMS = [
     pytest.param(False, recorded.OPENAI_SSE, recorded.OPENAI_SSE_WITHOUT_USAGE, id="chat"),

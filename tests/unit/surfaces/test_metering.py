@@ -3,12 +3,12 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.surfaces import recorded
 
 from neuronetz_gateway.domain.usage import MeterReading
 from neuronetz_gateway.surfaces.framing import Lines
 from neuronetz_gateway.surfaces.metering import NdjsonMeter, RecordMeter, SseMeter
 from neuronetz_gateway.surfaces.openai import chat_has_content
+from tests.unit.surfaces import recorded
 
 
 def sse_meter() -> SseMeter:

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
 import uvloop
-from tests.unit.upstream.raw_upstream import RawUpstream
 
 from neuronetz_gateway.upstream.transport import OllamaTransport
+from tests.unit.upstream.raw_upstream import RawUpstream
 
 
 def pytest_asyncio_loop_factories(

@@ -5,10 +5,10 @@ import hashlib
 
 import httpx
 import pytest
-from tests.unit.upstream.raw_upstream import CHUNKED, OK, Peer, RawUpstream, chunk, exchange, post, settled
 
 from neuronetz_gateway.upstream.reply import Reply
 from neuronetz_gateway.upstream.transport import OllamaTransport
+from tests.unit.upstream.raw_upstream import CHUNKED, OK, Peer, RawUpstream, chunk, exchange, post, settled
 
 _PIECE = bytes(range(256)) * 256
 _PIECES = 800  # 50 MB

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.unit.upstream.raw_upstream import CHUNKED, OK, Peer, RawUpstream, answer_ok, chunk, exchange, post, settled
 
 from neuronetz_gateway.upstream.reply import Reply
 from neuronetz_gateway.upstream.transport import OllamaTransport
+from tests.unit.upstream.raw_upstream import CHUNKED, OK, Peer, RawUpstream, answer_ok, chunk, exchange, post, settled
 
 LARGE = bytes(50_000_000)
 

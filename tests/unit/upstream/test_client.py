@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from tests.unit.upstream.raw_upstream import CHUNKED, OK, Peer, RawUpstream, chunk
 
 from neuronetz_gateway.upstream.client import Upstream
 from neuronetz_gateway.upstream.transport import OllamaTransport
+from tests.unit.upstream.raw_upstream import CHUNKED, OK, Peer, RawUpstream, chunk
 
 
 def document(body: bytes, status: bytes = b"200 OK") -> bytes:

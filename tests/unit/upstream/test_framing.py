@@ -4,9 +4,9 @@ import asyncio
 
 import httpx
 import pytest
-from tests.unit.upstream.raw_upstream import CHUNKED, OK, Peer, RawUpstream, chunk, exchange, get, settled
 
 from neuronetz_gateway.upstream.transport import OllamaTransport
+from tests.unit.upstream.raw_upstream import CHUNKED, OK, Peer, RawUpstream, chunk, exchange, get, settled
 
 _STATUS = b"HTTP/1.1 200 OK\r\n"
 

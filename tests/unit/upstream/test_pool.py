@@ -6,9 +6,9 @@ import time
 
 import httpx
 import pytest
-from tests.unit.upstream.raw_upstream import OK, Peer, RawUpstream, exchange, get, post, settled
 
 from neuronetz_gateway.upstream.transport import OllamaTransport
+from tests.unit.upstream.raw_upstream import OK, Peer, RawUpstream, exchange, get, post, settled
 
 
 class Clock:

@@ -4,11 +4,11 @@ import asyncio
 
 import httpx
 import pytest
-from tests.unit.upstream.raw_upstream import CHUNKED, OK, Peer, RawUpstream, chunk, exchange, post, settled
-from tests.unit.upstream.test_cancellation import full_backlog
 
 from neuronetz_gateway.upstream.timing import Deadline
 from neuronetz_gateway.upstream.transport import OllamaTransport
+from tests.unit.upstream.raw_upstream import CHUNKED, OK, Peer, RawUpstream, chunk, exchange, post, settled
+from tests.unit.upstream.test_cancellation import full_backlog
 
 
 async def test_a_connection_that_is_not_accepted_times_out() -> None:

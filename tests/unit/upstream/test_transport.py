@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from tests.unit.upstream.raw_upstream import CHUNKED, OK, Peer, RawUpstream, chunk, exchange, get, post
 
 from neuronetz_gateway.upstream.transport import OllamaTransport
+from tests.unit.upstream.raw_upstream import CHUNKED, OK, Peer, RawUpstream, chunk, exchange, get, post
 
 
 async def test_a_hundred_requests_in_a_row_need_one_connection(
