@@ -175,7 +175,7 @@ class Connection(asyncio.Protocol):
     async def _watch_unread(self) -> None:
         connected: socket.socket = self._transport.get_extra_info("socket")
         # No event tells of a socket that is not read.
-        while connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_ESTABLISHED:  # noqa: ASYNC110
+        while connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_ESTABLISHED:
             await asyncio.sleep(UNREAD_LOOK_SECONDS)
         self._transport.abort()
 

@@ -60,7 +60,7 @@ def completed(reservation: Reservation | UUID, tokens: int = 70, outcome: Outcom
 async def until(holds: Callable[[], Awaitable[object]]) -> None:
     """Looks again and again: what the database or another process comes to hold sends no event."""
     async with asyncio.timeout(30):
-        while not await holds():  # noqa: ASYNC110 - see above
+        while not await holds():
             await asyncio.sleep(0.005)
 
 

@@ -1,4 +1,4 @@
-"""Generating text and embeddings as Ollama's runner does, apart from the shape of requests or answers."""
+"""What Ollama's runner would do with a request (text, embeddings), apart from the shape of requests or answers."""
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence

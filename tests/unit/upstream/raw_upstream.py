@@ -135,5 +135,5 @@ async def exchange(transport: httpx.AsyncBaseTransport, request: httpx.Request) 
 async def settled(figure: Callable[[], int], expected: int) -> None:
     """Wait until a figure is what it should be, which takes sockets a turn or two of the loop; at most 3 s."""
     async with asyncio.timeout(3):
-        while figure() != expected:  # noqa: ASYNC110 - counters of the kernel and of the transport have no event
+        while figure() != expected:
             await asyncio.sleep(0)
