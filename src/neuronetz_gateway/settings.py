@@ -67,6 +67,7 @@ class Settings(BaseSettings):
     database_pool_size: int = Field(default=5, ge=1, le=100)
     database_connect_timeout_s: float = Field(default=2, gt=0)
     database_statement_timeout_s: float = Field(default=2, gt=0)
+    ledger_timeout_s: float = Field(default=0.9, gt=0)
     redis_url: SecretStr = SecretStr("")
     redis_timeout_s: float = Field(default=0.25, gt=0, le=5)
     redis_key_cache_ttl_s: int = Field(default=300, ge=1)

@@ -132,6 +132,7 @@ def build_services(settings: Settings, transport: httpx.AsyncBaseTransport | Non
             process_id=uuid7(),
             statement_timeout_seconds=settings.database_statement_timeout_s,
             heartbeat_seconds=settings.heartbeat_s,
+            answer_within_seconds=settings.ledger_timeout_s,
             happened=metrics.happened,
         ),
         api_keys=KeyRegistry(database, hasher, choice=secrets.choice, now=utc_now, new_id=uuid7),

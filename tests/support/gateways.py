@@ -16,6 +16,7 @@ import httpx
 import uvicorn
 
 from neuronetz_gateway.app import create_app
+from neuronetz_gateway.http.caller_connection import CallerConnection
 from neuronetz_gateway.settings import Environment, Settings
 from neuronetz_gateway.wiring import Services, build_services
 from tests.support.stores import Stores
@@ -39,6 +40,7 @@ def make_settings(stores: Stores, upstream_url: str, **changes: Any) -> Settings
         "default_concurrent": None,
         "redis_timeout_s": 2,
         "database_statement_timeout_s": 10,
+        "ledger_timeout_s": 10,
         **changes,
     }
     return Settings(_env_file=None, **values)  # type: ignore[call-arg]  # an argument of pydantic-settings
@@ -63,12 +65,14 @@ class LiveGateway:
 
 
 @asynccontextmanager
-async def live_gateway(stores: Stores, upstream_url: str, **changes: Any) -> AsyncIterator[LiveGateway]:
+async def live_gateway(
+    stores: Stores, upstream_url: str, *, protocol: type[CallerConnection] = CallerConnection, **changes: Any
+) -> AsyncIterator[LiveGateway]:
     """A gateway on a free port, in the running loop; leaving it flushes everything."""
     settings = make_settings(stores, upstream_url, **changes)
     services = build_services(settings)
     config = uvicorn.Config(
-        create_app(settings, services), host="127.0.0.1", port=0, http="httptools", lifespan="on",
+        create_app(settings, services), host="127.0.0.1", port=0, http=protocol, lifespan="on",
         log_config=None, access_log=False, server_header=False, proxy_headers=False, timeout_graceful_shutdown=5,
     )  # fmt: skip
     server = _QuietServer(config)

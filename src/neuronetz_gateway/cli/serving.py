@@ -11,6 +11,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from neuronetz_gateway.errors import ConflictError, UnavailableError
+from neuronetz_gateway.http.caller_connection import CallerConnection
 from neuronetz_gateway.settings import Settings
 
 APP = "neuronetz_gateway.asgi:create"  # by name: the floors keep cli from importing the app
@@ -66,7 +67,7 @@ def uvicorn_config(settings: Settings, *, workers: int = 1) -> uvicorn.Config:
         APP,
         factory=True,
         loop="uvloop",
-        http="httptools",
+        http=CallerConnection,
         ws="none",
         lifespan="on",
         workers=workers,

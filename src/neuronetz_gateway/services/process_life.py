@@ -37,11 +37,12 @@ class ProcessLife:
         self._task = asyncio.get_running_loop().create_task(self._go_on(alive=alive), name="process-heartbeat")
 
     async def aclose(self) -> None:
-        """Ends the heartbeat; a process that holds nothing leaves no trace."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-            self._task = None
+        """Ends the heartbeat; a process that holds nothing leaves no trace. Does nothing if it was never started."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        self._task = None
         try:
             await self._ledger.forget_process(self._process_id)
         except UnavailableError as error:

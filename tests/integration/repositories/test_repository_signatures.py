@@ -16,6 +16,7 @@ from neuronetz_gateway.repositories.tenants import Tenants
 # Each stands here with its reason.
 WITHOUT_TENANT = {
     "ApiKeys.find_by_prefix",  # authentication learns the tenant by it
+    "ApiKeys.find_by_prefixes",  # the same for many at once
     "ApiKeys.get_by_prefix",  # operators name keys by their prefix
     "AuditLog.ensure_partitions",  # touches no row
     "Revocations.list_since",  # each process cuts the streams of whichever tenant
