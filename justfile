@@ -46,7 +46,7 @@ typecheck: setup
 # known weaknesses in our code and in what we install
 security: setup
     .venv/bin/bandit --quiet --recursive --configfile pyproject.toml src
-    .venv/bin/pip-audit --requirement requirements.lock --disable-pip --progress-spinner off || echo "pip-audit: found something, or its advisory service cannot be reached from here; see above"
+    scripts/audit
 
 # bring the database of .env to this version
 migrate: setup

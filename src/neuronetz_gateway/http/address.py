@@ -7,7 +7,7 @@ from starlette.types import Scope
 type Address = IPv4Address | IPv6Address
 type Networks = tuple[IPv4Network | IPv6Network, ...]
 
-UNKNOWN = "0.0.0.0"  # noqa: S104 - stands for a peer without an address (a unix socket), nothing binds to it
+UNKNOWN = "::"  # stands for a peer without an address, as behind a unix socket
 
 
 def caller_address(scope: Scope, trusted: Networks) -> str:

@@ -32,7 +32,7 @@ async def end_from_outside(exchange: Exchange, outcome: Outcome, send: Send) -> 
     exchange.outcome = outcome
     if outcome is Outcome.CALLER_LEFT:
         return
-    error = over_reservation() if outcome is Outcome.CUT else UpstreamTimedOutError("The request took too long.")
+    error = given_up() if outcome is Outcome.CUT else UpstreamTimedOutError("The request took too long.")
     if not exchange.response_started:
         raise refused(exchange, outcome, error)
     await send_error_event(exchange, error, send)
@@ -52,6 +52,10 @@ def outcome_of(failure: GatewayError, *, forwarded: bool) -> Outcome:
 
 def over_reservation() -> UpstreamBrokenError:
     return UpstreamBrokenError("The answer was cut by the gateway: it went past what was reserved for it.")
+
+
+def given_up() -> UpstreamBrokenError:
+    return UpstreamBrokenError("The answer was cut by the gateway: its place under the limits was lost.")
 
 
 def cut_short() -> UpstreamBrokenError:

@@ -5,7 +5,14 @@ from starlette.types import Send
 
 from neuronetz_gateway.domain.audit import Outcome
 from neuronetz_gateway.errors import GatewayError
-from neuronetz_gateway.http.ending import cut_short, outcome_of, over_reservation, send_error_event, start_response
+from neuronetz_gateway.http.ending import (
+    cut_short,
+    outcome_of,
+    over_reservation,
+    refused,
+    send_error_event,
+    start_response,
+)
 from neuronetz_gateway.http.exchange import Exchange
 from neuronetz_gateway.http.upstream_errors import failure_of
 from neuronetz_gateway.surfaces.surface import Meter, StreamEditor
@@ -20,21 +27,23 @@ def raw_stream(response: httpx.Response) -> httpx.AsyncByteStream:
 
 
 class Passage:
-    """Every chunk is metered, edited where the gateway had asked for more than its caller, sent on at once."""
+    """Every chunk is metered, edited where the gateway had asked for more than its caller, sent on at once.
+
+    Only of an answer that is one body the last chunk waits for the verdict: with its last byte a length is fulfilled,
+    after which nothing could tell the caller that the answer was broken (PROMISES S3).
+    """
 
     def __init__(self, exchange: Exchange, response: httpx.Response, send: Send) -> None:
         inference = exchange.endpoint.inference
         self.exchange, self.response, self.send = exchange, response, send
         self.meter: Meter | None = inference.new_meter(exchange.call) if inference else None
         self.editor: StreamEditor | None = inference.new_editor(exchange.call) if inference else None
-        self.last_shown = b""
+        self.last_shown = self.held = b""
         self.granted = exchange.reservation.granted_output_tokens
 
     async def run(self) -> None:
-        headers = response_headers(self.response)
-        if self.editor is not None:
-            headers = [pair for pair in headers if pair[0] != b"content-length"]
-        await start_response(self.exchange, headers, self.send)
+        if self.exchange.call.streamed:
+            await self._start()
         try:
             whole = await self._pass_all()
         except httpx.TransportError as error:
@@ -57,9 +66,25 @@ class Passage:
                     return False
             shown = self.editor.feed(chunk) if self.editor is not None else chunk
             if shown:
-                self.last_shown = shown
-                await self.send({"type": "http.response.body", "body": shown, "more_body": True})
+                await self._forward(shown)
         return True
+
+    async def _start(self) -> None:
+        if self.exchange.response_started:
+            return
+        headers = response_headers(self.response)
+        if self.exchange.call.streamed:  # an edited stream is shorter, one that breaks off longer than it was told
+            headers = [pair for pair in headers if pair[0] != b"content-length"]
+        await start_response(self.exchange, headers, self.send)
+
+    async def _forward(self, shown: bytes) -> None:
+        if not self.exchange.call.streamed:
+            shown, self.held = self.held, shown
+            if not shown:
+                return
+            await self._start()
+        self.last_shown = shown
+        await self.send({"type": "http.response.body", "body": shown, "more_body": True})
 
     async def _finish(self) -> None:
         reading = self.exchange.reading
@@ -67,10 +92,13 @@ class Passage:
             # Ollama ends a broken stream like a whole one; its terminator is the only proof (OLLAMA §3.5).
             await self._break(Outcome.UPSTREAM_BROKEN, cut_short())
             return
+        await self._start()
         self.exchange.outcome = Outcome.COMPLETED
-        await self.send({"type": "http.response.body", "body": self._rest(), "more_body": False})
+        await self.send({"type": "http.response.body", "body": self.held or self._rest(), "more_body": False})
 
     async def _break(self, outcome: Outcome, error: GatewayError) -> None:
+        if not self.exchange.response_started:
+            raise refused(self.exchange, outcome, error)
         self.exchange.outcome = outcome
         await send_error_event(self.exchange, error, self.send, before=self._record_end())
 

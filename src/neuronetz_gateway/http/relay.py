@@ -7,9 +7,9 @@ import httpx
 from starlette.types import Receive, Scope, Send
 
 from neuronetz_gateway.domain.audit import Outcome
-from neuronetz_gateway.errors import OverloadedError
+from neuronetz_gateway.errors import OverloadedError, UpstreamBrokenError
 from neuronetz_gateway.http.caller_watch import CallerWatch, RelayEndedError
-from neuronetz_gateway.http.ending import OK_STATUS, cut_short, end_from_outside, outcome_of, refused, start_response
+from neuronetz_gateway.http.ending import OK_STATUS, end_from_outside, outcome_of, refused, start_response
 from neuronetz_gateway.http.exchange import Exchange, exchange_of
 from neuronetz_gateway.http.passage import Passage, raw_stream
 from neuronetz_gateway.http.upstream_errors import failure_of, refusal_of
@@ -51,13 +51,18 @@ class Relay:
             self.in_flight.count -= 1
 
     async def _relay(self, exchange: Exchange, send: Send) -> None:
-        exchange.forwarded = True
+        endpoint = exchange.endpoint
+
+        def going_up() -> None:
+            exchange.forwarded = True
+
         try:
-            response = await self.upstream.open(exchange.endpoint.method, exchange.endpoint.path, _body(exchange))
+            response = await self.upstream.open(endpoint.method, endpoint.path, _body(exchange), going_up)
         except httpx.TransportError as error:
             exchange.forwarded = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
             failure = failure_of(error)
             raise refused(exchange, outcome_of(failure, forwarded=exchange.forwarded), failure) from error
+        going_up()  # also behind a transport that does not tell
         try:
             await _answer(exchange, response, send)
         finally:
@@ -85,8 +90,8 @@ async def _send_listing(exchange: Exchange, response: httpx.Response, send: Send
     body = await _whole(exchange, response, _MAX_LISTING_BYTES)
     try:
         shown = filtered(body, exchange.principal.allows) if filtered else body
-    except ValueError as error:
-        raise refused(exchange, Outcome.UPSTREAM_BROKEN, cut_short()) from error
+    except UpstreamBrokenError as error:
+        raise refused(exchange, Outcome.UPSTREAM_BROKEN, error) from None
     headers = [(b"content-type", b"application/json; charset=utf-8"), (b"content-length", b"%d" % len(shown))]
     await start_response(exchange, headers, send)
     exchange.outcome = Outcome.COMPLETED

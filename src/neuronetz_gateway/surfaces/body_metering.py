@@ -11,6 +11,9 @@ from neuronetz_gateway.surfaces.framing import json_object, token_count
 WHOLE_BYTES = 256 << 10  # up to here a body is held, then parsed once
 _OVERLAP_BYTES = 64  # no key with its figure is longer
 _DONE = b'"done":true'
+_THOUGHT = re.compile(
+    rb'"(?:thinking|reasoning)"[ \t\r\n]*:[ \t\r\n]*"(?!")'
+)  # within a string its quotes would have backslashes
 _JSON_SPACE = b" \t\r\n"
 
 
@@ -38,17 +41,31 @@ class BodyMeter:
 
     Of a key that is seen more than once in a large body, as in the arguments of a tool call, the greatest figure
     counts, so that no text can lower a charge.
+
+    runs_twice says that a model which thinks was run twice, where Ollama reports the second run alone (OLLAMA §3.3): an
+    answer that shows thoughts then has no output figure that could be believed.
     """
 
-    __slots__ = ("_done", "_figures", "_held", "_held_bytes", "_keys", "_opened", "_spilled", "_tail")
+    __slots__ = (
+        "_done",
+        "_figures",
+        "_held",
+        "_held_bytes",
+        "_keys",
+        "_opened",
+        "_runs_twice",
+        "_spilled",
+        "_tail",
+        "_thought",
+    )
 
     counted_output = 0
 
-    def __init__(self, keys: UsageKeys) -> None:
-        self._keys = keys
+    def __init__(self, keys: UsageKeys, *, runs_twice: bool = False) -> None:
+        self._keys, self._runs_twice = keys, runs_twice
         self._held: list[bytes] = []
         self._held_bytes = 0
-        self._spilled = self._opened = self._done = False
+        self._spilled = self._opened = self._done = self._thought = False
         self._tail = b""
         self._figures: dict[str, int] = {}
 
@@ -68,7 +85,9 @@ class BodyMeter:
         if self._spilled:
             whole = self._opened and self._tail.rstrip(_JSON_SPACE).endswith(b"}")
             return self._reading(self._figures, terminated=whole and (self._done or not self._keys.done))
-        body = json_object(b"".join(self._held))
+        text = b"".join(self._held)
+        self._thought = _THOUGHT.search(text) is not None
+        body = json_object(text)
         if body is None:
             return MeterReading()
         if body.get("error"):
@@ -78,7 +97,7 @@ class BodyMeter:
         return self._reading(figures if type(figures) is dict else {}, terminated=terminated)
 
     def _reading(self, figures: dict[str, Any], *, terminated: bool) -> MeterReading:
-        output = self._keys.output
+        output = None if self._runs_twice and self._thought else self._keys.output
         return MeterReading(
             prompt_tokens=token_count(figures.get(self._keys.prompt)),
             output_tokens=token_count(figures.get(output)) if output else None,
@@ -91,4 +110,5 @@ class BodyMeter:
             name, figure = found[1].decode(), int(found[2])
             self._figures[name] = max(figure, self._figures.get(name, 0))
         self._done = self._done or _DONE in window
+        self._thought = self._thought or _THOUGHT.search(window) is not None
         self._tail = window[-_OVERLAP_BYTES:]

@@ -62,6 +62,11 @@ def dropped(_: Any, path: str, adjusted: list[str]) -> Any:
     return DROPPED
 
 
+def anything(value: Any, _: str, __: list[str]) -> Any:
+    """For a field that the gateway reads whatever it is: known by its name, so that no other spelling of it passes."""
+    return value
+
+
 def flag(value: Any, path: str, _: list[str]) -> Any:
     if value is True or value is False:
         return value
@@ -108,6 +113,20 @@ def flag_or_at_most(most: int) -> Rule:
             return value
         if type(value) is not int:
             raise wrong(path, "true, false or a whole number")
+        if value <= most:
+            return value
+        adjusted.append(path)
+        return most
+
+    return rule
+
+
+def at_most(most: int) -> Rule:
+    """A whole number that is lowered to `most` where it is greater."""
+
+    def rule(value: Any, path: str, adjusted: list[str]) -> Any:
+        if type(value) is not int:
+            raise wrong(path, "a whole number")
         if value <= most:
             return value
         adjusted.append(path)

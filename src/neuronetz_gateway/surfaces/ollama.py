@@ -41,7 +41,9 @@ def write_embedding(call: Call, _: int) -> bytes:
 
 
 def generation_meter(call: Call) -> Meter:
-    return NdjsonMeter() if call.streamed else BodyMeter(_GENERATION_USAGE)
+    if call.streamed:
+        return NdjsonMeter()
+    return BodyMeter(_GENERATION_USAGE, runs_twice=call.body.get("format") is not None)
 
 
 def embedding_meter(_: Call) -> Meter:

@@ -76,7 +76,9 @@ def chat_has_content(choice: dict[str, Any]) -> bool:
 
 
 def chat_meter(call: Call) -> Meter:
-    return SseMeter(chat_has_content) if call.streamed else BodyMeter(_GENERATION_USAGE)
+    if call.streamed:
+        return SseMeter(chat_has_content)
+    return BodyMeter(_GENERATION_USAGE, runs_twice=call.body.get("response_format") is not None)
 
 
 def embedding_meter(_: Call) -> Meter:

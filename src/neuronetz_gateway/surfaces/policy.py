@@ -4,6 +4,8 @@ from neuronetz_gateway.surfaces.fields import (
     Fields,
     Rule,
     an_object,
+    anything,
+    at_most,
     dropped,
     flag,
     flag_or_at_most,
@@ -17,6 +19,9 @@ from neuronetz_gateway.surfaces.fields import (
 )
 
 LOGPROBS_AT_MOST = 20  # Ollama's own bound; each makes the stream that much larger (OLLAMA §4.5)
+
+# llama.cpp's sampler sets aside four bytes for each token that it is to look back on (llama_sampler_init_penalties).
+LOOK_BACK_TOKENS_AT_MOST = 8192
 
 # They choose how a model is loaded: a reload for everybody, memory for one (OLLAMA §4.5, sched.go:1381).
 _RUNNER_OPTIONS = (
@@ -40,7 +45,16 @@ _RUNNER_OPTIONS = (
 )
 
 # A Go map: its names count in their exact spelling alone, so that another spelling is without effect.
-_OPTIONS = an_object(Fields(dict.fromkeys(_RUNNER_OPTIONS, dropped) | {"num_predict": whole}, folds=False))
+_OPTIONS = an_object(
+    Fields(
+        {
+            **dict.fromkeys(_RUNNER_OPTIONS, dropped),
+            "num_predict": whole,
+            "repeat_last_n": at_most(LOOK_BACK_TOKENS_AT_MOST),
+        },
+        folds=False,
+    )
+)
 
 _EVERYWHERE: dict[str, Rule] = {"model": text, "stream": flag}
 
@@ -53,6 +67,7 @@ _NATIVE: dict[str, Rule] = {
 
 _NATIVE_GENERATION: dict[str, Rule] = {
     **_NATIVE,
+    "format": anything,  # read by the meter
     "template": dropped,  # its loops run in the server, beyond cancelling
     "_debug_render_only": dropped,  # shows the model's hidden system prompt, without usage
     "logprobs": flag_or_at_most(LOGPROBS_AT_MOST),
@@ -73,16 +88,18 @@ _NATIVE_MESSAGE = Fields(
         "role": text,
         "content": text,
         "images": texts,
+        "tool_calls": anything,  # read by the prompt bound
     }
 )
 
-NATIVE_CHAT = Fields({**_NATIVE_GENERATION, "messages": objects(_NATIVE_MESSAGE)})
+NATIVE_CHAT = Fields({**_NATIVE_GENERATION, "messages": objects(_NATIVE_MESSAGE), "tools": anything})
 
 NATIVE_EMBED = Fields({**_NATIVE, "input": text_or_texts})
 
 _OPENAI_GENERATION: dict[str, Rule] = {
     **_EVERYWHERE,
     "stream_options": an_object(Fields({"include_usage": flag})),
+    "response_format": anything,  # read by the meter
     "max_tokens": positive,
     "max_completion_tokens": positive,
     "_debug_render_only": dropped,
@@ -94,6 +111,7 @@ _OPENAI_MESSAGE = Fields(
     {
         "role": text,
         "content": text_or_parts,
+        "tool_calls": anything,
     }
 )
 
@@ -101,6 +119,7 @@ OPENAI_CHAT = Fields(
     {
         **_OPENAI_GENERATION,
         "messages": objects(_OPENAI_MESSAGE),
+        "tools": anything,
     }
 )
 

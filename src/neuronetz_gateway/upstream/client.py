@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -39,8 +40,10 @@ class Upstream:
         """For whatever is not hot: one shared httpx client over the same connections, with short time-outs."""
         return self._client
 
-    async def open(self, method: str, path: str, body: bytes) -> httpx.Response:
-        """Send one request; the response comes with its head.
+    async def open(
+        self, method: str, path: str, body: bytes, going_up: Callable[[], None] = lambda: None
+    ) -> httpx.Response:
+        """Send one request; the response comes with its head. `going_up` is called just before the first byte is sent.
 
         Raises httpx.TransportError, also for a compressed answer: without the field that names its coding, which does
         not cross, it would reach callers as rubbish that no meter can read.
@@ -48,7 +51,7 @@ class Upstream:
         Iterate `response.stream` for the raw bytes. Whoever calls this must, however it ends, call `abort(response)` or
         `await response.aclose()`; both do nothing once the body has been received whole.
         """
-        request = PreparedRequest(self._template(method, path, with_body=bool(body)), body)
+        request = PreparedRequest(self._template(method, path, with_body=bool(body)), body, going_up)
         response = await self._transport.handle_async_request(request)
         response.request = request
         if is_encoded(response):

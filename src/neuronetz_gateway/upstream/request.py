@@ -1,6 +1,6 @@
 """Requests as they are written to the upstream."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import httpx
@@ -64,9 +64,10 @@ class PreparedRequest(httpx.Request):
 
     It is an httpx.Request to whoever looks, so that any httpx transport can send it. httpx's own constructor, which is
     not called, normalises every field anew, at the price of half an exchange. Content-Length is the transport's to add.
+    The transport calls `going_up` when it has a connection, just before the first byte is written.
     """
 
-    def __init__(self, template: RequestTemplate, body: bytes) -> None:
+    def __init__(self, template: RequestTemplate, body: bytes, going_up: Callable[[], None]) -> None:
         self.method = template.method
         self.url = template.url
         self.headers = template.headers  # shared: nobody changes the fields of a request that is on its way
@@ -74,6 +75,7 @@ class PreparedRequest(httpx.Request):
         self.stream = httpx.ByteStream(body)
         self.body = body
         self.head = template.head
+        self.going_up = going_up
 
 
 async def written(request: httpx.Request) -> tuple[RequestHead, bytes]:

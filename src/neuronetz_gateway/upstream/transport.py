@@ -9,7 +9,7 @@ import httpx
 
 from neuronetz_gateway.upstream.connection import Connection, ConnectionLimits
 from neuronetz_gateway.upstream.pool import Pool
-from neuronetz_gateway.upstream.request import Origin, written
+from neuronetz_gateway.upstream.request import Origin, PreparedRequest, written
 from neuronetz_gateway.upstream.timing import Timeouts
 
 _EXTENSIONS = {"http_version": b"HTTP/1.1"}
@@ -73,6 +73,8 @@ class OllamaTransport(httpx.AsyncBaseTransport):
             timeouts = timeouts.overridden(request.extensions["timeout"])
         head, body = await written(request)
         connection = self._pool.take(head.origin) or await self._connect(head.origin, timeouts.connect_seconds)
+        if isinstance(request, PreparedRequest):
+            request.going_up()
         reply = await connection.exchange(head, body, timeouts)
         return httpx.Response(reply.status, headers=reply.headers, stream=reply, extensions=_EXTENSIONS)
 

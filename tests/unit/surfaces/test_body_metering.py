@@ -86,3 +86,29 @@ def test_a_tool_call_cannot_lower_the_charge_of_a_large_answer() -> None:
     body = {"message": {"tool_calls": [arguments]}, "done": True, "prompt_eval_count": 50, "eval_count": 60}
     for ordered in (body, dict(reversed(body.items()))):
         assert reading(CHAT, orjson.dumps(ordered), 4096) == MeterReading(50, 60, terminated=True)
+
+
+@pytest.mark.promise("B7")
+@pytest.mark.parametrize("filler", ["x", FILLER])
+@pytest.mark.parametrize(
+    ("keys", "thought"),
+    [
+        (CHAT, {"message": {"content": "{}", "thinking": "hm"}}),
+        (OPENAI, {"choices": [{"message": {"reasoning": "hm"}}]}),
+    ],
+)
+def test_of_a_model_that_was_run_twice_no_output_figure_is_believed(
+    keys: UsageKeys, thought: dict[str, object], filler: str
+) -> None:
+    """With `format` a thinking model is run twice and only the second run is reported (OLLAMA §3.3): in an answer of
+    one piece nothing could be counted, so that all its thoughts had been free."""
+    usage = {
+        "done": True,
+        "prompt_eval_count": 5,
+        "eval_count": 9,
+        "usage": {"prompt_tokens": 5, "completion_tokens": 9},
+    }
+    for answer, runs_twice, output in ((thought, True, None), (thought, False, 9), ({}, True, 9)):
+        meter = BodyMeter(keys, runs_twice=runs_twice)
+        meter.feed(orjson.dumps({**answer, "filler": filler, **usage}))
+        assert meter.reading() == MeterReading(5, output, terminated=True)

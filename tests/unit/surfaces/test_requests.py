@@ -133,6 +133,15 @@ def test_embeddings_cannot_pin_or_reload_a_model_either() -> None:
 
 
 @pytest.mark.promise("N6")
+@pytest.mark.parametrize(("asked", "goes_up"), [(64, 64), (-1, -1), (8192, 8192), (2**31 - 1, 8192)])
+def test_a_look_back_of_gigabytes_is_lowered(asked: int, goes_up: int) -> None:
+    """llama.cpp sets four bytes aside for each token of repeat_last_n before it generates: 8 GiB for one request."""
+    body = CHAT | {"options": {"repeat_last_n": asked}}
+    assert sent(ollama.CHAT, body)["options"]["repeat_last_n"] == goes_up
+    assert read(ollama.CHAT, body).adjusted == (() if asked == goes_up else ("options.repeat_last_n",))
+
+
+@pytest.mark.promise("N6")
 def test_the_debug_switch_is_dropped_on_v1_too() -> None:
     assert "_debug_render_only" not in sent(openai.CHAT_COMPLETIONS, CHAT | {"_debug_render_only": True})
 
@@ -161,12 +170,17 @@ def test_unknown_harmless_fields_pass(endpoint: Endpoint, body: dict[str, Any]) 
         (ollama.CHAT, "\u212aeep_alive", -1, "keep_alive"),
         (ollama.CHAT, "KEEP_ALIVE", -1, "keep_alive"),
         (ollama.CHAT, "messages", [{"role": "user", "Images": ["aaaa"]}], "messages[0].images"),
+        (ollama.CHAT, "TOOLS", [{"type": "function"}], "tools"),
+        (ollama.CHAT, "messages", [{"role": "assistant", "Tool_Calls": []}], "messages[0].tool_calls"),
+        (ollama.CHAT, "Format", "json", "format"),
         (ollama.GENERATE, "Raw", True, "raw"),
         (ollama.EMBED, "Input", "x", "input"),
         (openai.CHAT_COMPLETIONS, "MAX_TOKENS", 5, "max_tokens"),
         (openai.CHAT_COMPLETIONS, "\u017ftream", True, "stream"),
         (openai.CHAT_COMPLETIONS, "stream_options", {"Include_Usage": False}, "stream_options.include_usage"),
         (openai.CHAT_COMPLETIONS, "messages", [{"Content": "x"}], "messages[0].content"),
+        (openai.CHAT_COMPLETIONS, "Tools", [{"type": "function"}], "tools"),
+        (openai.CHAT_COMPLETIONS, "Response_Format", {"type": "json_object"}, "response_format"),
         (openai.EMBEDDINGS, "Model", "x", "model"),
     ],
 )

@@ -7,6 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from neuronetz_gateway.domain.principal import Principal
 from neuronetz_gateway.errors import (
+    InvalidRequestError,
     ModelForbiddenError,
     RequestTimeoutError,
     RequestTooLargeError,
@@ -64,6 +65,8 @@ class ReadingMiddleware:
         for name, value in scope["headers"]:
             if name == b"content-encoding" and value.strip().lower() not in {b"", b"identity"}:
                 raise UnsupportedMediaTypeError("Compressed request bodies are not accepted; send the JSON as it is.")
+            if name == b"upgrade":  # the parser takes no body with it (CallerConnection)
+                raise InvalidRequestError("This gateway speaks HTTP/1.1 alone; send the request without 'Upgrade'.")
             if name == b"content-length" and value.isdigit() and int(value) > self.max_body_bytes:
                 raise self._too_large()
 
