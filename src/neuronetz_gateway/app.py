@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from time import monotonic
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
@@ -18,6 +19,7 @@ from neuronetz_gateway.http.middleware.opening import OpeningMiddleware
 from neuronetz_gateway.http.middleware.rate_limiting import RateLimitMiddleware
 from neuronetz_gateway.http.middleware.reading import ReadingMiddleware
 from neuronetz_gateway.http.ops import ops_router
+from neuronetz_gateway.http.readiness import Readiness
 from neuronetz_gateway.http.relay import InFlight, Relay
 from neuronetz_gateway.settings import Settings
 from neuronetz_gateway.surfaces.catalog import ENDPOINTS
@@ -47,7 +49,8 @@ def create_app(settings: Settings, services: Services) -> ASGIApp:
         openapi_url=None,
         redirect_slashes=False,
     )
-    app.include_router(ops_router(services.checks, services.metrics if settings.metrics_enabled else None))
+    readiness = Readiness(services.checks, clock=monotonic)
+    app.include_router(ops_router(readiness, services.metrics if settings.metrics_enabled else None))
     app.router.default = unmatched
     add_error_handlers(app)
     chains = {

@@ -1,17 +1,14 @@
 """What operators ask: alive, ready, counted."""
 
-from collections.abc import Awaitable, Callable, Mapping
-
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from neuronetz_gateway.http.readiness import Readiness
 from neuronetz_gateway.observability.metrics import CONTENT_TYPE, Metrics
 
-type Checks = Mapping[str, Callable[[], Awaitable[str | None]]]
 
-
-def ops_router(checks: Checks, metrics: Metrics | None) -> APIRouter:
-    """The open pages; a check returns None when its dependency answers, else what is wrong in a few plain words."""
+def ops_router(readiness: Readiness, metrics: Metrics | None) -> APIRouter:
+    """The open pages; they tell nothing that is not for everybody's eyes."""
     router = APIRouter()
 
     @router.api_route("/", methods=["GET", "HEAD"])
@@ -24,9 +21,8 @@ def ops_router(checks: Checks, metrics: Metrics | None) -> APIRouter:
 
     @router.get("/readyz")
     async def readyz() -> JSONResponse:
-        missing = {name: problem for name, check in checks.items() if (problem := await check()) is not None}
-        status = 503 if missing else 200
-        return JSONResponse({"ready": not missing, "missing": missing}, status_code=status)
+        missing = await readiness.missing()
+        return JSONResponse({"ready": not missing, "missing": missing}, status_code=503 if missing else 200)
 
     if metrics is not None:
         exposition = metrics.exposition
