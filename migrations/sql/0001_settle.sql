@@ -4,11 +4,14 @@ create type settlement_r1 as (
 -- ;;
 -- Ends reservations: usage, one audit row each, the reservation gone. Returns the ids it found; a second call with
 -- the same id finds nothing and changes nothing.
+-- A request whose reservation was committed too late for its caller has been answered 503, so it has the row of that
+-- refusal or gets one here: whichever comes first is its one audit row.
 -- Lock order (DESIGN 5): reservations by id, then usage rows by (scope, period, window start).
 create function settle_r1(settlements settlement_r1[]) returns uuid[]
 language plpgsql set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   found_ids uuid[];
+  refused_ids uuid[] := '{}';
   written bigint;
   expected bigint;
 begin
@@ -21,6 +24,13 @@ begin
       cross join lateral budget_windows_r1(r.tenant_id, r.api_key_id, r.day, r.month) w)
     order by u.scope_id, u.period, u.window_start for update;
 
+  -- asked for releases alone, since every partition is locked for it; on conflict sees those of the same day
+  if exists (select 1 from unnest(settlements) s where s.outcome = 'not_forwarded') then
+    select coalesce(array_agg(a.id), '{}') into refused_ids from audit_log a
+      where a.id in (select s.id from unnest(settlements) s where s.outcome = 'not_forwarded')
+        and a.recorded_on between (now() at time zone 'UTC')::date - 1 and (now() at time zone 'UTC')::date;
+  end if;
+
   with gone as (
     delete from reservations r using unnest(settlements) s where r.id = s.id
     returning r.*, s.outcome, s.status, s.prompt_tokens, s.output_tokens, s.charged_tokens, s.estimated, s.first_byte_ms, s.duration_ms
@@ -29,7 +39,8 @@ begin
                            charged_tokens, estimated, reserved_tokens, first_byte_ms, duration_ms, admitted_at, address, user_agent)
     select g.id, g.tenant_id, g.api_key_id, g.request_id, g.endpoint, g.model, g.outcome, g.status, g.prompt_tokens, g.output_tokens,
            g.charged_tokens, g.estimated, g.reserved, g.first_byte_ms, g.duration_ms, g.admitted_at, g.address, g.user_agent
-    from gone g
+    from gone g where g.id <> all (refused_ids)
+    on conflict (id, recorded_on) do nothing
   ), sums as (
     select w.scope_id, w.period, w.window_start, sum(g.charged_tokens) as charged, sum(g.reserved) as freed
     from gone g cross join lateral budget_windows_r1(g.tenant_id, g.api_key_id, g.day, g.month) w group by 1, 2, 3

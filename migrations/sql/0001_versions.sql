@@ -11,11 +11,13 @@ end $$
 -- ;;
 create trigger tenants_version before update on tenants for each row execute function tenants_version_r1()
 -- ;;
--- proven_at, the hash and the digest are the gateway's own bookkeeping: they change on good use
+-- proven_at, the hash and the digest are the gateway's own bookkeeping: they change on good use. Another digest under
+-- the same pepper, though, is another secret.
 create function api_keys_version_r1() returns trigger language plpgsql as $$
 begin
   if (new.id, new.tenant_id, new.name, new.prefix, new.allowed_models, new.expires_at, new.revoked_at)
-      is distinct from (old.id, old.tenant_id, old.name, old.prefix, old.allowed_models, old.expires_at, old.revoked_at) then
+      is distinct from (old.id, old.tenant_id, old.name, old.prefix, old.allowed_models, old.expires_at, old.revoked_at)
+      or new.pepper_id = old.pepper_id and new.digest <> old.digest then
     new.version := greatest(new.version, old.version + 1);
   else
     new.version := greatest(new.version, old.version);

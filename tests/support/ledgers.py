@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from neuronetz_gateway.db.database import Database
-from neuronetz_gateway.domain.audit import Outcome, Settlement
+from neuronetz_gateway.domain.audit import Outcome, RefusalEvent, Settlement
 from neuronetz_gateway.domain.budget import Period, Reservation, ReservationAsk
 from neuronetz_gateway.domain.identifier import uuid7
 from neuronetz_gateway.domain.principal import Principal
@@ -55,6 +55,23 @@ def completed(reservation: Reservation | UUID, tokens: int = 70, outcome: Outcom
     reservation_id = reservation if isinstance(reservation, UUID) else reservation.id
     charge = Charge(tokens - tokens // 2, tokens // 2, estimated=False)
     return Settlement(reservation_id, outcome, 200, charge, first_byte_seconds=0.02, duration_seconds=0.5)
+
+
+def refusal_of(principal: Principal, ask: ReservationAsk, status: int = 503) -> RefusalEvent:
+    """What is written down of a request that was refused, under the id that its reservation would have."""
+    return RefusalEvent(
+        id=ask.id,
+        tenant_id=principal.tenant_id,
+        api_key_id=principal.api_key_id,
+        endpoint=ask.endpoint,
+        model=ask.model,
+        request_id=ask.request_id,
+        address=ask.address,
+        user_agent=ask.user_agent,
+        status=status,
+        reason="unavailable",
+        refused_at=ask.admitted_at,
+    )
 
 
 async def until(holds: Callable[[], Awaitable[object]]) -> None:

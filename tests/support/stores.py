@@ -1,5 +1,7 @@
 """Where the real stores of a test are."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +18,16 @@ class Stores:
         connection = await asyncpg.connect(asyncpg_dsn(self.database_url))
         try:
             return [dict(row) for row in await connection.fetch(query, *arguments)]
+        finally:
+            await connection.close()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Any]:
+        """Another writer's transaction, committed on leaving."""
+        connection = await asyncpg.connect(asyncpg_dsn(self.database_url))
+        try:
+            async with connection.transaction():
+                yield connection
         finally:
             await connection.close()
 

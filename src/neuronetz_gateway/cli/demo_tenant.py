@@ -3,6 +3,7 @@
 import contextlib
 from dataclasses import dataclass
 
+from neuronetz_gateway.cli.invocation import command_line
 from neuronetz_gateway.cli.quickstart_files import QuickstartFiles
 from neuronetz_gateway.domain.api_key import PlainKey
 from neuronetz_gateway.errors import UpstreamUnreachableError
@@ -11,10 +12,9 @@ from neuronetz_gateway.upstream.probing import installed_models
 from neuronetz_gateway.wiring import Services
 
 DEMO_TENANT = "demo"
-_NEW_KEY = "neuronetz-gateway create-key --tenant demo --name another --env-file {env_file}"
-_LOST = f"The key of the tenant demo is not known here any more (its file is lost). Make a new one: {_NEW_KEY}"
-_DEAD = f"The pepper was lost, so every earlier key is dead. Make a new one: {_NEW_KEY}"
-_REVOKED = f"The key of the tenant demo has been revoked. Make a new one: {_NEW_KEY}"
+_LOST = "The key of the tenant demo is not known here any more (its file is lost)."
+_DEAD = "The pepper was lost, so every earlier key is dead."
+_REVOKED = "The key of the tenant demo has been revoked."
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +38,17 @@ async def prepared(services: Services, files: QuickstartFiles, *, keys_are_dead:
         files.keep_key(made.plain)
         return Demo(made.plain, model)
     if keys_are_dead:
-        return Demo(None, model, _DEAD)
+        return _without_key(model, _DEAD, files)
     kept = files.key()
     if kept is None:
-        return Demo(None, model, _LOST)
+        return _without_key(model, _LOST, files)
     alive = any(key.prefix == kept.prefix and key.revoked_at is None for key in issued)
-    return Demo(kept, model) if alive else Demo(None, model, _REVOKED)
+    return Demo(kept, model) if alive else _without_key(model, _REVOKED, files)
+
+
+def _without_key(model: str | None, reason: str, files: QuickstartFiles) -> Demo:
+    another = command_line("create-key", "--tenant", DEMO_TENANT, "--name", "another", env_file=files.env_file)
+    return Demo(None, model, f"{reason} To make a new one:  {another}")
 
 
 async def _model_to_try(upstream: Upstream) -> str | None:

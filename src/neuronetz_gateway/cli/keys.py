@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from neuronetz_gateway.cli import output, parsing
+from neuronetz_gateway.cli.invocation import command_line
 from neuronetz_gateway.cli.options import AsJson, Concurrent, EnvFile, Models, Rpm, TenantName, Tpm
-from neuronetz_gateway.cli.records import key_models_words, key_record, key_status, limits_words
+from neuronetz_gateway.cli.records import key_models_words, key_record, key_status, limit_cells, limits_words
 from neuronetz_gateway.cli.runtime import actor, run
 from neuronetz_gateway.domain.api_key import ApiKey
 from neuronetz_gateway.domain.limit import Limits
@@ -70,19 +71,20 @@ def list_keys(
         output.document({"keys": [key_record(key, now) for key in found]})
         return
     if not found:
-        output.remark(f"Tenant {tenant} has no key yet: neuronetz-gateway create-key --tenant {tenant} --name first")
+        first = command_line("create-key", "--tenant", tenant, "--name", "first", env_file=env_file)
+        output.remark(f"Tenant {tenant} has no key yet. To make one:  {first}")
         return
     output.table(
-        ("PREFIX", "NAME", "STATUS", "MODELS", "LIMITS OF ITS OWN", "EXPIRES", "CREATED"),
+        ("PREFIX", "NAME", "STATUS", "MODELS", ">RPM", ">TPM", ">AT ONCE", "EXPIRES", "CREATED"),
         (
             (
                 key.prefix,
                 key.name,
                 key_status(key, now),
                 key_models_words(key),
-                limits_words(key.limits, "none"),
+                *limit_cells(key.limits),
                 output.instant(key.expires_at),
-                output.instant(key.created_at),
+                output.day(key.created_at),
             )
             for key in found
         ),

@@ -82,7 +82,7 @@ def build() -> typer.Typer:
         add_completion=False,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        rich_markup_mode="rich",
+        rich_markup_mode="markdown",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     for command in COMMANDS:
@@ -102,7 +102,7 @@ def status_of(command: Callable[[], Any]) -> int:
     try:
         result = command()
     except TyperException as error:
-        return _failed(error.format_message())
+        return _failed(f"{error.format_message()}{_help_page(error)}")
     except (GatewayError, SettingsError, EmbeddedError) as error:
         return _failed(str(error))
     except KeyboardInterrupt:
@@ -115,6 +115,12 @@ def status_of(command: Callable[[], Any]) -> int:
             raise
         return _failed(f"unexpected {type(error).__name__}; {TRACEBACK_VARIABLE}=1 shows where it comes from")
     return result if isinstance(result, int) else 0
+
+
+def _help_page(error: TyperException) -> str:
+    """Where to read how the command is typed, if the message is about one."""
+    context = getattr(error, "ctx", None)  # typer names no type for it
+    return "" if context is None or not error.format_message() else f" See: {context.command_path} --help"
 
 
 def _failed(message: str) -> int:

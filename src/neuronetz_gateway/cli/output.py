@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 _WIDTH_WITHOUT_TERMINAL = 160
-_BAR_CELLS = 20
+BAR_CELLS = 20
 _NEARLY_FULL = 0.8
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
@@ -43,14 +43,25 @@ def shown(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, title: str | None = None) -> None:
+def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
     """Print a table; columns whose name begins with > are aligned to the right."""
-    drawn = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
+    console().print(drawn_table(columns, rows))
+
+
+def fits(drawn: Table) -> bool:
+    """Whether a table can be printed here without a cell being broken."""
+    page = console()
+    return page.measure(drawn).maximum <= page.width
+
+
+def drawn_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:
+    """A table that is not printed yet."""
+    drawn = Table(header_style="bold", box=None, pad_edge=False)
     for name in columns:
         drawn.add_column(name.removeprefix(">"), justify="right" if name.startswith(">") else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(shown(cell)) if isinstance(cell, str) else cell for cell in row))
-    console().print(drawn)
+    return drawn
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> None:
@@ -66,13 +77,13 @@ def count(figure: int | None, none: str = "none") -> str:
     return none if figure is None else f"{figure:,}"
 
 
-def bar(part: float) -> Text:
-    """How full something is: twenty cells with the percentage, red when full, yellow when nearly so."""
-    filled = min(_BAR_CELLS, int(part * _BAR_CELLS + 0.5)) if part > 0 else 0
+def bar(part: float, cells: int = BAR_CELLS) -> Text:
+    """How full something is: some cells with the percentage, red when full, yellow when nearly so."""
+    filled = min(cells, int(part * cells + 0.5)) if part > 0 else 0
     filled = max(filled, 1) if part > 0 else 0
     colour = "red" if part >= 1 else "yellow" if part >= _NEARLY_FULL else "green"
     drawn = Text("█" * filled, style=colour)
-    drawn.append("░" * (_BAR_CELLS - filled), style="dim")
+    drawn.append("░" * (cells - filled), style="dim")
     drawn.append(f" {percentage(part)}")
     return drawn
 
@@ -87,6 +98,11 @@ def percentage(part: float) -> str:
 def instant(moment: datetime | None, none: str = "never") -> str:
     """A moment in UTC to the minute, or the word for its absence."""
     return none if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def day(moment: datetime) -> str:
+    """The day of a moment, in UTC."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d}"
 
 
 def iso(moment: datetime | None) -> str | None:

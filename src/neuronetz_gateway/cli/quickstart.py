@@ -103,7 +103,7 @@ def _ready(data_dir: Path, upstream: str, address: tuple[str, int]) -> Iterator[
 def _serve(ready: Ready, base_url: str, listener: socket.socket, *, as_json: bool) -> None:
     os.environ[ENV_FILE_VARIABLE] = str(ready.files.env_file)
     if ready.demo.remark:
-        output.remark(ready.demo.remark.format(env_file=ready.files.env_file))
+        output.remark(ready.demo.remark)
 
     def announce() -> None:
         key = ready.demo.key.value if ready.demo.key else None

@@ -66,12 +66,17 @@ def key_status(key: ApiKey, now: datetime) -> str:
     return "expired" if key.expires_at is not None and key.expires_at <= now else "active"
 
 
+def limit_cells(limits: Limits) -> tuple[str, str, str]:
+    """Limits as three cells of a table; a dash where there is none."""
+    return count(limits.rpm, "-"), count(limits.tpm, "-"), count(limits.concurrent, "-")
+
+
 def limits_words(limits: Limits, none: str) -> str:
     """Limits in words, such as `120 requests/min, 16 at once`; `none` where there is no limit at all."""
     parts = [
         f"{count(figure)} {unit}"
         for figure, unit in (
-            (limits.rpm, "requests/min"),
+            (limits.rpm, "request/min" if limits.rpm == 1 else "requests/min"),
             (limits.tpm, "tokens/min"),
             (limits.concurrent, "at once"),
             (limits.output_cap, "output tokens a request"),

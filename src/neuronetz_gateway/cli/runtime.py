@@ -10,13 +10,22 @@ from pathlib import Path
 
 import structlog
 
+from neuronetz_gateway.errors import UnavailableError
 from neuronetz_gateway.settings import Settings, load_settings
 from neuronetz_gateway.wiring import Services, build_services
+
+_DATABASE = "Is it running, is DATABASE_URL right, has the command migrate been run on it?"
 
 
 def run[T](work: Callable[[Services], Awaitable[T]], env_file: Path | None) -> T:
     """The result of the work; raises SettingsError for bad settings and whatever GatewayError the work raises."""
-    return run_with(work, load_settings(env_file))
+    settings = load_settings(env_file)
+    try:
+        return run_with(work, settings)
+    except UnavailableError as error:
+        if type(error) is not UnavailableError:  # those say themselves what is away
+            raise
+        raise UnavailableError(f"{error.message} {_DATABASE}") from error
 
 
 def run_with[T](work: Callable[[Services], Awaitable[T]], settings: Settings) -> T:

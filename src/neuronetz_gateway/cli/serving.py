@@ -1,10 +1,14 @@
 """Serves the app with uvicorn on a socket that is bound before anything else is started."""
 
 import math
+import os
 import signal
 import socket
 from collections.abc import Callable
 from ipaddress import ip_address
+from multiprocessing import parent_process
+from multiprocessing.process import BaseProcess
+from threading import Thread
 from types import FrameType
 
 import uvicorn
@@ -63,7 +67,7 @@ def _reachable(host: str) -> str:
 
 
 def uvicorn_config(settings: Settings, *, workers: int = 1) -> uvicorn.Config:
-    return uvicorn.Config(
+    return ServingConfig(
         APP,
         factory=True,
         loop="uvloop",
@@ -103,6 +107,21 @@ def serve_with_workers(config: uvicorn.Config, listener: socket.socket, announce
     workers.run()
     if not workers.announced and not workers.told_to_stop:
         raise UnavailableError(_NOT_STARTED)
+
+
+class ServingConfig(uvicorn.Config):
+    """A worker whose parent was killed drains, then ends: nobody else would stop it, and it would keep the port."""
+
+    def load(self) -> None:
+        super().load()
+        if (parent := parent_process()) is not None:
+            Thread(target=_end_after, args=(parent,), name="parent-watch", daemon=True).start()
+
+
+def _end_after(parent: BaseProcess) -> None:
+    """Waits on a pipe that the parent alone holds: its SIGKILL is noticed too, on every system."""
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class AnnouncingServer(uvicorn.Server):

@@ -1,32 +1,32 @@
 """The welcome of a quickstart: what to paste to see it work."""
 
-import shlex
-import sys
 from pathlib import Path
 from string import Template
 
 from rich.console import Console
 from rich.rule import Rule
 
+from neuronetz_gateway.cli.invocation import command_line, interpreter
 from neuronetz_gateway.cli.output import console
 
 _NO_KEY = "YOUR_KEY"
 _NO_MODEL = "llama3.2:1b"
 _CURL = Template("""\
 curl -s $base_url/api/chat -H 'Authorization: Bearer $key' -H 'Content-Type: application/json' \\
-  -d '{"model": "$model", "stream": false, "messages": [{"role": "user", "content": "Say hello."}]}'""")
+  -d '{"model": "$model", "stream": false, "options": {"num_predict": 100},
+       "messages": [{"role": "user", "content": "Say hello."}]}'""")
 _OLLAMA = Template("""\
 OLLAMA_HOST=$base_url OLLAMA_API_KEY=$key $python -c "
 import ollama
 question = {'role': 'user', 'content': 'Say hello.'}
-for part in ollama.chat('$model', messages=[question], stream=True):
+for part in ollama.chat('$model', [question], stream=True, options={'num_predict': 100}):
     print(part.message.content, end='', flush=True)
 print()\"""")
 _OPENAI = Template("""\
 OPENAI_BASE_URL=$base_url/v1 OPENAI_API_KEY=$key $python -c "
 from openai import OpenAI
 question = {'role': 'user', 'content': 'Say hello.'}
-answer = OpenAI().chat.completions.create(model='$model', messages=[question])
+answer = OpenAI().chat.completions.create(model='$model', messages=[question], max_tokens=100)
 print(answer.choices[0].message.content)\"""")
 
 
@@ -37,7 +37,8 @@ def welcome(base_url: str, key: str | None, model: str | None, upstream: str, en
     facts = {
         "Base URL": base_url,
         "API key": key or "(not known here)",
-        "Models": upstream,
+        "Model": model or "(none yet)",
+        "Upstream": upstream,
         "Settings": str(env_file),
     }
     for name, value in facts.items():
@@ -49,24 +50,18 @@ def welcome(base_url: str, key: str | None, model: str | None, upstream: str, en
         page.print(Rule(f"[bold]{title}[/bold]", align="left", style="dim"))
         _plain(page, text)
     page.print(Rule(style="green"))
-    _plain(page, f"What was used:  neuronetz-gateway show-usage --tenant demo --env-file {shlex.quote(str(env_file))}")
+    _plain(page, f"What was used:  {command_line('show-usage', '--tenant', 'demo', env_file=env_file)}")
     _plain(page, "Ctrl-C stops everything; the data stay.")
 
 
 def snippets(base_url: str, key: str, model: str) -> tuple[tuple[str, str], ...]:
     """Title and text of each snippet."""
-    values = {"base_url": base_url, "key": key, "model": model, "python": shlex.quote(_python())}
+    values = {"base_url": base_url, "key": key, "model": model, "python": interpreter()}
     return (
         ("curl", _CURL.substitute(values)),
         ("ollama (Python)", _OLLAMA.substitute(values)),
         ("openai (Python)", _OPENAI.substitute(values)),
     )
-
-
-def _python() -> str:
-    """The interpreter that runs us, which has the SDKs where the development set-up is used."""
-    here, running = Path.cwd(), Path(sys.executable)
-    return str(running.relative_to(here)) if running.is_relative_to(here) else str(running)
 
 
 def _plain(page: Console, text: str) -> None:

@@ -1,14 +1,14 @@
 """The commands about tenants."""
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from neuronetz_gateway.cli import output, parsing
+from neuronetz_gateway.cli.invocation import command_line
 from neuronetz_gateway.cli.options import AsJson, EnvFile, Models
-from neuronetz_gateway.cli.records import limits_words, models_words, tenant_record
+from neuronetz_gateway.cli.records import limit_cells, limits_words, models_words, tenant_record
 from neuronetz_gateway.cli.runtime import actor, run
 from neuronetz_gateway.domain.tenant import Tenant, TenantStatus
 from neuronetz_gateway.wiring import Services
@@ -66,18 +66,19 @@ def list_tenants(as_json: AsJson = False, env_file: EnvFile = None) -> None:
         output.document({"tenants": [tenant_record(tenant) for tenant in found]})
         return
     if not found:
-        output.remark("There is no tenant yet: neuronetz-gateway create-tenant --name NAME --allow-all-models")
+        again = command_line("create-tenant", "--name", "NAME", "--allow-all-models", env_file=env_file)
+        output.remark(f"There is no tenant yet. To make one:  {again}")
         return
     output.table(
-        ("TENANT", "STATUS", "MODELS", "LIMITS", "TIME ZONE", "CREATED"),
+        ("TENANT", "STATUS", "MODELS", ">RPM", ">TPM", ">AT ONCE", "TIME ZONE", "CREATED"),
         (
             (
                 tenant.name,
                 tenant.status.value,
                 models_words(tenant.allowed_models, allow_all=tenant.allow_all_models),
-                limits_words(tenant.limits, "unlimited"),
+                *limit_cells(tenant.limits),
                 tenant.time_zone,
-                output.instant(tenant.created_at),
+                output.day(tenant.created_at),
             )
             for tenant in found
         ),
@@ -85,7 +86,7 @@ def list_tenants(as_json: AsJson = False, env_file: EnvFile = None) -> None:
 
 
 def suspend_tenant(
-    name: Name,
+    name: Annotated[str, typer.Option("--name", "--tenant", metavar="NAME", help="The tenant.")],
     resume: Annotated[bool, typer.Option("--resume", help="Let the tenant in again.")] = False,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Kept beside who did it.")] = "",
     as_json: AsJson = False,
@@ -109,10 +110,12 @@ def suspend_tenant(
 
 def _following(tenant: Tenant, env_file: Path | None) -> list[str]:
     """What to do next, as commands to paste."""
-    tail = "" if env_file is None else f" --env-file {shlex.quote(str(env_file))}"
-    command = f"neuronetz-gateway {{}} --tenant {tenant.name}"
-    hints = [f"No budget means unlimited tokens. To bound them:  {command.format('set-budget')} --daily 1000000{tail}"]
+
+    def command(name: str, *words: str) -> str:
+        return command_line(name, "--tenant", tenant.name, *words, env_file=env_file)
+
+    hints = [f"No budget means unlimited tokens. To bound them:  {command('set-budget', '--daily', '1000000')}"]
     if not tenant.allow_all_models and not tenant.allowed_models:
-        hints.append(f"It may use no model yet:  {command.format('set-models')} --allow-all{tail}")
-    hints.append(f"Next, a key:  {command.format('create-key')} --name first{tail}")
+        hints.append(f"It may use no model yet:  {command('set-models', '--allow-all')}")
+    hints.append(f"Next, a key:  {command('create-key', '--name', 'first')}")
     return hints

@@ -1,6 +1,10 @@
 """How often, how much and how many at once a scope may call."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+# Some limits by name (rpm, tpm, concurrent, output_cap); None takes one away.
+type LimitChanges = Mapping[str, int | None]
 
 
 @dataclass(frozen=True, slots=True)

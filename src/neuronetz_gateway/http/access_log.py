@@ -24,7 +24,7 @@ class AccessLog:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        request_id = name_request(scope, self.new_id())
+        request_id = name_request(scope, self.new_id)
         started, status = monotonic(), 0
 
         async def named_send(message: Message) -> None:
@@ -78,7 +78,7 @@ def _plain_fields(scope: Scope, request_id: str, status: int, seconds: float) ->
 
 def _exchange_fields(exchange: Exchange, outcome: Outcome) -> dict[str, object]:
     principal, charge = exchange.known_principal, exchange.charge
-    fields: dict[str, object] = {"id": str(exchange.id), "outcome": outcome.value, "address": exchange.address}
+    fields: dict[str, object] = {"id": exchange.id, "outcome": outcome.value, "address": exchange.address}
     if exchange.reason:
         fields["reason"] = exchange.reason
     if principal is not None:

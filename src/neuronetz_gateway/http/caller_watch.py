@@ -6,9 +6,10 @@ from types import TracebackType
 from starlette.types import Receive
 
 from neuronetz_gateway.domain.audit import Outcome
+from neuronetz_gateway.http.common_timer import CommonTimer
 
-# A reply that is out sooner than this never pays for a listening task; the promise to notice is 1 s (S1).
-_LISTEN_AFTER_SECONDS = 0.05
+# A reply that is out sooner than this pays for no timer, no listening task; the promise to notice is 1 s (S1).
+LISTEN_AFTER_SECONDS = 0.05
 
 
 class RelayEndedError(Exception):
@@ -24,31 +25,33 @@ class CallerWatch:
 
     The cancellation comes out of the block as RelayEndedError; one that somebody else asked for passes through
     (the pattern of asyncio.timeout). Everything here is synchronous, so that leaving the block cannot be interrupted.
+    `listening` tells it after LISTEN_AFTER_SECONDS to begin.
     """
 
-    def __init__(self, receive: Receive, *, total_seconds: float) -> None:
+    def __init__(self, receive: Receive, *, listening: CommonTimer, total_seconds: float) -> None:
         self._receive = receive
+        self._listening = listening
         self._total_seconds = total_seconds
         self._ended: Outcome | None = None
         self._closed = False
         self._listener: asyncio.Task[None] | None = None
+        self._limit: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> "CallerWatch":
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a relay runs in a task")
         self._task, self._cancelling = task, task.cancelling()
-        loop = asyncio.get_running_loop()
-        self._start = loop.call_later(_LISTEN_AFTER_SECONDS, self._listen)
-        self._limit = loop.call_later(self._total_seconds, self.end, Outcome.UPSTREAM_TIMED_OUT)
+        self._listening.start(self._listen)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closed = True
-        self._start.cancel()
-        self._limit.cancel()
+        self._listening.stop(self._listen)
+        if self._limit is not None:
+            self._limit.cancel()
         if self._listener is not None:
             self._listener.cancel()
         if self._ended is None:
@@ -63,7 +66,10 @@ class CallerWatch:
             self._task.cancel()
 
     def _listen(self) -> None:
-        self._listener = asyncio.get_running_loop().create_task(self._wait_for_leave())
+        loop = asyncio.get_running_loop()
+        self._listener = loop.create_task(self._wait_for_leave())
+        rest = self._total_seconds - LISTEN_AFTER_SECONDS
+        self._limit = loop.call_later(max(0.0, rest), self.end, Outcome.UPSTREAM_TIMED_OUT)
 
     async def _wait_for_leave(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":

@@ -8,7 +8,8 @@ from starlette.types import Receive, Scope, Send
 
 from neuronetz_gateway.domain.audit import Outcome
 from neuronetz_gateway.errors import OverloadedError, UpstreamBrokenError
-from neuronetz_gateway.http.caller_watch import CallerWatch, RelayEndedError
+from neuronetz_gateway.http.caller_watch import LISTEN_AFTER_SECONDS, CallerWatch, RelayEndedError
+from neuronetz_gateway.http.common_timer import CommonTimer
 from neuronetz_gateway.http.ending import OK_STATUS, end_from_outside, outcome_of, refused, start_response
 from neuronetz_gateway.http.exchange import Exchange, exchange_of
 from neuronetz_gateway.http.passage import Passage, raw_stream
@@ -33,7 +34,7 @@ class Relay:
 
     def __init__(self, upstream: Upstream, limiter: RateLimiter, in_flight: InFlight, *, total_seconds: float) -> None:
         self.upstream, self.limiter, self.in_flight = upstream, limiter, in_flight
-        self.total_seconds = total_seconds
+        self.total_seconds, self.listening = total_seconds, CommonTimer(LISTEN_AFTER_SECONDS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = exchange_of(scope)
@@ -42,7 +43,7 @@ class Relay:
             raise refused(exchange, Outcome.NOT_FORWARDED, error)
         self.in_flight.count += 1
         try:
-            with CallerWatch(receive, total_seconds=self.total_seconds) as watch:
+            with CallerWatch(receive, listening=self.listening, total_seconds=self.total_seconds) as watch:
                 self.limiter.guard(exchange.admission, lambda: watch.end(Outcome.CUT))
                 await self._relay(exchange, send)
         except RelayEndedError as ended:

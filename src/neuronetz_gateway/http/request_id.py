@@ -1,6 +1,7 @@
 """The name by which caller, log and audit speak of one request."""
 
 import re
+from collections.abc import Callable
 from uuid import UUID
 
 from starlette.types import Scope
@@ -9,9 +10,9 @@ _KEY = "neuronetz.request_id"
 _ACCEPTED = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
-def name_request(scope: Scope, made: UUID) -> str:
+def name_request(scope: Scope, new_id: Callable[[], UUID]) -> str:
     """The caller's own X-Request-ID where it is short and plain, else a new one; kept in the scope."""
-    request_id = _given(scope) or made.hex
+    request_id = _given(scope) or new_id().hex
     scope[_KEY] = request_id
     return request_id
 

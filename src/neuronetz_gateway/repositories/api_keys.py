@@ -120,14 +120,20 @@ class ApiKeys:
         key_id: UUID,
         at: datetime,
         *,
+        verified_hash: str,
         secret_hash: str | None = None,
         digest: bytes | None = None,
         pepper_id: str | None = None,
-    ) -> None:
-        """Records a good verification, with the hash or the digest made anew on the way where they were outdated."""
+    ) -> bool:
+        """Records a good verification, with the hash or the digest made anew on the way where they were outdated.
+
+        Nothing, which it says, where the stored hash is no longer the one that was verified: that proof is void.
+        """
         renewed = {"secret_hash": secret_hash, "digest": digest, "pepper_id": pepper_id}
         values = {name: value for name, value in renewed.items() if value is not None}
-        await self._connection.execute(_update(tenant_id, key_id).values(proven_at=at, **values))
+        statement = _update(tenant_id, key_id).where(api_keys.c.secret_hash == verified_hash)
+        recorded = await self._connection.execute(statement.values(proven_at=at, **values))
+        return recorded.rowcount == 1
 
 
 _PREFIXES = bindparam("prefixes", type_=ARRAY(Text))

@@ -1,16 +1,16 @@
 """Tenants in Postgres."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Update, select, update
+from sqlalchemy import Row, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from neuronetz_gateway.db.tables import tenants
-from neuronetz_gateway.domain.limit import Limits
+from neuronetz_gateway.domain.limit import LimitChanges, Limits
 from neuronetz_gateway.domain.tenant import Tenant, TenantStatus
 from neuronetz_gateway.errors import ConflictError, NotFoundError
 
@@ -72,30 +72,26 @@ class Tenants:
 
     async def set_status(self, tenant_id: UUID, status: TenantStatus) -> Tenant:
         """Suspends or resumes; raises NotFoundError."""
-        return await self._set(tenant_id, _update(tenant_id).values(status=status.value))
+        return await self._set(tenant_id, {"status": status.value})
 
-    async def set_models(self, tenant_id: UUID, *, allow_all: bool, models: Iterable[str]) -> Tenant:
-        """Replaces the allow-list, canonical names; raises NotFoundError."""
-        return await self._set(
-            tenant_id, _update(tenant_id).values(allow_all_models=allow_all, allowed_models=sorted(set(models)))
-        )
+    async def set_models(
+        self, tenant_id: UUID, *, allow_all: bool | None = None, models: Iterable[str] | None = None
+    ) -> Tenant:
+        """Replaces what is given: the allow-list (canonical names), whether all are allowed; raises NotFoundError."""
+        listed = None if models is None else sorted(set(models))
+        values = {"allow_all_models": allow_all, "allowed_models": listed}
+        return await self._set(tenant_id, {name: value for name, value in values.items() if value is not None})
 
-    async def set_limits(self, tenant_id: UUID, limits: Limits) -> Tenant:
-        """Replaces all limits; raises NotFoundError."""
-        return await self._set(
-            tenant_id,
-            _update(tenant_id).values(
-                rpm=limits.rpm, tpm=limits.tpm, concurrent=limits.concurrent, output_cap=limits.output_cap
-            ),
-        )
+    async def set_limits(self, tenant_id: UUID, limits: LimitChanges) -> Tenant:
+        """Sets the named limits, None takes one away; raises NotFoundError."""
+        return await self._set(tenant_id, limits)
 
-    async def _set(self, tenant_id: UUID, statement: Update) -> Tenant:
-        row = (await self._connection.execute(statement.returning(*tenants.c))).one_or_none()
-        return _found(row, str(tenant_id))
-
-
-def _update(tenant_id: UUID) -> Update:
-    return update(tenants).where(tenants.c.id == tenant_id)
+    async def _set(self, tenant_id: UUID, values: Mapping[str, object]) -> Tenant:
+        """Writes nothing but these columns: another writer may be changing the others."""
+        if not values:
+            return await self.get(tenant_id)
+        statement = update(tenants).where(tenants.c.id == tenant_id).values(dict(values)).returning(*tenants.c)
+        return _found((await self._connection.execute(statement)).one_or_none(), str(tenant_id))
 
 
 def _found(row: Row[Any] | None, sought: str) -> Tenant:

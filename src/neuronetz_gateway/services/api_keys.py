@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
 from neuronetz_gateway.db.database import Database
 from neuronetz_gateway.domain.api_key import PREFIX_LENGTH, ApiKey, PlainKey
-from neuronetz_gateway.domain.limit import Limits
+from neuronetz_gateway.domain.limit import LimitChanges, Limits
 from neuronetz_gateway.errors import ConflictError, NotFoundError
 from neuronetz_gateway.key_hashing import KeyHasher
 from neuronetz_gateway.repositories.revocations import RevocationAction
@@ -60,7 +60,7 @@ class KeyRegistry:
         async with unit_of_work(self._database) as uow:
             tenant = await uow.tenants.get_by_name(tenant_name)
             key = await self._add(uow, tenant.id, plain, secret_hash, name, allowed_models, expires_at)
-            return IssuedKey(await _limited(uow, key, limits), plain)
+            return IssuedKey(await _limited(uow, key, asdict(limits)), plain)
 
     async def list(self, tenant_name: str) -> list[ApiKey]:
         """All keys of a tenant, the oldest first, the dead ones included."""
@@ -89,7 +89,7 @@ class KeyRegistry:
             if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= now):
                 raise ConflictError(f"The key {old.prefix} is revoked or expired; create-key makes a new one.")
             new = await self._add(uow, old.tenant_id, plain, secret_hash, old.name, old.allowed_models, old.expires_at)
-            new = await _limited(uow, new, old.limits)
+            new = await _limited(uow, new, asdict(old.limits))
             for budget in await uow.budgets.list(old.tenant_id, old.id):
                 await uow.budgets.set(old.tenant_id, "key", new.id, budget.period, budget.limit_tokens)
             end = now + timedelta(seconds=overlap_seconds)
@@ -98,11 +98,11 @@ class KeyRegistry:
             await self._write_down(uow, old, RevocationAction.ROTATED, actor, f"replaced by {new.prefix}")
             return IssuedKey(new, plain)
 
-    async def set_limits(self, prefix: str, changes: dict[str, int | None]) -> ApiKey:
+    async def set_limits(self, prefix: str, changes: LimitChanges) -> ApiKey:
         """Changes the named limits (rpm, tpm, concurrent, output_cap), leaves the others; None takes one away."""
         async with unit_of_work(self._database) as uow:
             key = await _by_prefix(uow, prefix)
-            return await _limited(uow, key, replace(key.limits, **changes))
+            return await _limited(uow, key, changes)
 
     async def set_models(self, prefix: str, models: frozenset[str] | None) -> ApiKey:
         """Replaces the models that a key may use."""
@@ -157,8 +157,8 @@ async def _by_prefix(uow: UnitOfWork, prefix: str) -> ApiKey:
         ) from None
 
 
-async def _limited(uow: UnitOfWork, key: ApiKey, limits: Limits) -> ApiKey:
-    if limits == key.limits:
+async def _limited(uow: UnitOfWork, key: ApiKey, limits: LimitChanges) -> ApiKey:
+    if replace(key.limits, **limits) == key.limits:
         return key
     await uow.key_limits.set(key.tenant_id, key.id, limits)
     return await uow.api_keys.get(key.tenant_id, key.id)

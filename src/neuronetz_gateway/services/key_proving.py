@@ -82,17 +82,18 @@ class KeyProver:
         try:
             secret_hash = await self._renewed_hash(key, credential)
             async with unit_of_work(self._database) as uow:
-                await uow.api_keys.set_proven(
+                recorded = await uow.api_keys.set_proven(
                     record.principal.tenant_id,
                     credential.api_key_id,
                     self._now(),
+                    verified_hash=credential.secret_hash,
                     secret_hash=secret_hash,
                     digest=self._hasher.digest(key) if renewed else None,
                     pepper_id=self._hasher.pepper_id if renewed else None,
                 )
         finally:
             self._recording.discard(name)
-        if secret_hash is not None:
+        if recorded and secret_hash is not None:
             on_renewed(self.proof_of(credential, secret_hash))
 
     async def _renewed_hash(self, key: PlainKey, credential: KeyCredential) -> str | None:

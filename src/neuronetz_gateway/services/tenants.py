@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from neuronetz_gateway.db.database import Database
-from neuronetz_gateway.domain.limit import Limits
+from neuronetz_gateway.domain.limit import LimitChanges, Limits
 from neuronetz_gateway.domain.tenant import Tenant, TenantStatus
 from neuronetz_gateway.errors import InvalidRequestError
 from neuronetz_gateway.repositories.revocations import RevocationAction
@@ -74,11 +73,11 @@ class TenantRegistry:
         """Lets a suspended tenant in again; an active one stays as it is."""
         return await self._set_status(name, TenantStatus.ACTIVE, RevocationAction.RESUMED, actor, reason)
 
-    async def set_limits(self, name: str, changes: dict[str, int | None]) -> Tenant:
+    async def set_limits(self, name: str, changes: LimitChanges) -> Tenant:
         """Changes the named limits (rpm, tpm, concurrent, output_cap), leaves the others; None takes one away."""
         async with unit_of_work(self._database) as uow:
             tenant = await uow.tenants.get_by_name(name)
-            return await uow.tenants.set_limits(tenant.id, replace(tenant.limits, **changes))
+            return await uow.tenants.set_limits(tenant.id, changes)
 
     async def set_models(
         self, name: str, *, allow_all: bool | None = None, models: frozenset[str] | None = None
@@ -86,11 +85,7 @@ class TenantRegistry:
         """Changes whether all models are allowed or which (canonical names); None leaves either as it is."""
         async with unit_of_work(self._database) as uow:
             tenant = await uow.tenants.get_by_name(name)
-            return await uow.tenants.set_models(
-                tenant.id,
-                allow_all=tenant.allow_all_models if allow_all is None else allow_all,
-                models=tenant.allowed_models if models is None else models,
-            )
+            return await uow.tenants.set_models(tenant.id, allow_all=allow_all, models=models)
 
     async def _set_status(
         self, name: str, status: TenantStatus, action: RevocationAction, actor: str, reason: str

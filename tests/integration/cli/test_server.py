@@ -51,6 +51,17 @@ async def test_workers_share_one_port_and_one_private_folder_of_metrics(env_file
         assert folder_modes(tmp_path) == []
 
 
+async def test_workers_whose_parent_was_killed_end_by_themselves(env_file: Path, tmp_path: Path) -> None:
+    """After kill -9 of the parent its workers went on serving for ever: nobody's children, on a port thus taken."""
+    words = ("serve", "--port", "0", "--workers", "2", "--json", "--env-file", str(env_file))
+    async with program(*words, log=tmp_path / "log", TMPDIR=str(tmp_path)) as serving:
+        await serving.document()
+        children = children_of(serving.process.pid)
+        await serving.ended_by(signal.SIGKILL)
+        assert all_gone(children)
+        assert "Traceback" not in serving.said
+
+
 def test_serve_says_in_one_line_that_its_port_is_taken(env_file: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

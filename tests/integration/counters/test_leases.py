@@ -3,18 +3,19 @@
 import asyncio
 import random
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from neuronetz_gateway.counters.admissions import Closing, Expired, RateCounters, Refused
 from neuronetz_gateway.counters.connection import BatchedRedis
-from neuronetz_gateway.counters.errors import EvictingStoreError
+from neuronetz_gateway.counters.errors import CountersUnavailableError, EvictingStoreError
 from neuronetz_gateway.counters.leases import LeaseKeeper
 from neuronetz_gateway.domain.admission import Admission
 from neuronetz_gateway.domain.identifier import uuid7
 from neuronetz_gateway.domain.limit import Limits
 from neuronetz_gateway.domain.principal import Principal
-from tests.support.counters import Server, a_principal
+from tests.support.counters import Server, a_principal, batched
 
 
 async def admitted(counters: RateCounters, principal: Principal) -> Admission:
@@ -150,3 +151,34 @@ async def test_an_evicting_server_is_refused(server: Server, counters: RateCount
             await counters.check_eviction_policy()
     finally:
         server.ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
+
+
+async def test_places_that_ran_out_while_the_server_was_away_are_put_back(tmp_path: Path) -> None:
+    """A Redis that came back with all its data, but later than a lease lasts, had every running stream cut.
+
+    Nobody could have taken those places. It was known for a server without memory alone (DESIGN §4: unless cold).
+    """
+    server = Server(tmp_path)
+    try:
+        async with batched(server.url) as connection:
+            counters = RateCounters(connection, lease_seconds=1.0)
+            principal = a_principal(key=Limits(concurrent=2))
+            before = await admitted(counters, principal)
+            server.kill()
+            await asyncio.sleep(2.1)
+            server.revive()
+            assert await _served(counters, before) == []
+            after = await admitted(counters, principal)
+            assert isinstance(await counters.admit(principal, uuid7(), 1), Refused)
+            await counters.close(Closing.of(after, 1))
+            assert await counters.heartbeat(principal.tenant_id, [before, after]) == [after]
+    finally:
+        server.stop()
+
+
+async def _served(counters: RateCounters, admission: Admission) -> list[Admission]:
+    while True:
+        try:
+            return await counters.heartbeat(admission.tenant_id, [admission])
+        except CountersUnavailableError:
+            await asyncio.sleep(0.05)

@@ -55,6 +55,16 @@ async def test_the_gateways_own_bookkeeping_on_a_key_moves_nothing(world: World)
     assert await _versions(world, principal) == (1, 1)
 
 
+async def test_another_secret_under_the_same_pepper_moves_the_version(world: World) -> None:
+    """An operator put another secret into a key by SQL; whoever had the old one was let in from the caches for minutes.
+
+    A digest that changes together with its pepper is a rotation of peppers; one that changes alone is another key.
+    """
+    principal = await world.caller()
+    await world.sql("update api_keys set secret_hash = 'x', digest = 'x' where id = $1", principal.api_key_id)
+    assert await _versions(world, principal) == (1, 2)
+
+
 async def test_every_change_of_a_keys_limits_moves_the_keys_version(world: World) -> None:
     principal = await world.caller()
     ids = principal.api_key_id, principal.tenant_id

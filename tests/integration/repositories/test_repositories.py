@@ -65,10 +65,10 @@ async def test_what_does_not_exist_is_not_found(world: World) -> None:
         assert await uow.api_keys.find_by_prefix("nz_unknown00") is None
         for lookup in (
             uow.tenants.get_by_name("nobody"),
-            uow.tenants.set_limits(uuid7(), Limits()),
+            uow.tenants.set_limits(uuid7(), {"rpm": 1}),
             uow.api_keys.get_by_prefix("nz_unknown00"),
             uow.api_keys.revoke(tenant.id, uuid7(), NOW),
-            uow.key_limits.set(tenant.id, uuid7(), Limits()),
+            uow.key_limits.set(tenant.id, uuid7(), {"rpm": 1}),
             uow.budgets.set(tenant.id, "key", uuid7(), Period.DAILY, 1),
             uow.budgets.set(tenant.id, "tenant", uuid7(), Period.DAILY, 1),
         ):
@@ -85,12 +85,12 @@ async def test_another_tenants_key_cannot_be_named(world: World) -> None:
             uow.api_keys.get(other.id, key.id),
             uow.api_keys.revoke(other.id, key.id, NOW),
             uow.api_keys.set_models(other.id, key.id, ["llama3:latest"]),
-            uow.key_limits.set(other.id, key.id, Limits(rpm=1)),
+            uow.key_limits.set(other.id, key.id, {"rpm": 1}),
             uow.budgets.set(other.id, "key", key.id, Period.DAILY, 0),
         ):
             with pytest.raises(NotFoundError):
                 await attempt
-        await uow.api_keys.set_proven(other.id, key.id, NOW, secret_hash="forged")
+        assert not await uow.api_keys.set_proven(other.id, key.id, NOW, verified_hash="hash", secret_hash="forged")
         assert await uow.api_keys.list(other.id) == []
         assert await uow.api_keys.list(one.id) == [key]
         record = await uow.api_keys.find_by_prefix(key.prefix)
@@ -106,7 +106,7 @@ async def test_a_record_flattens_a_key_with_its_tenant_whatever_their_state(worl
         )  # fmt: skip
         key = await _add_key(uow, tenant.id)
         await uow.api_keys.set_models(tenant.id, key.id, ["b:latest", "c:latest"])
-        await uow.key_limits.set(tenant.id, key.id, Limits(rpm=20, tpm=5))
+        await uow.key_limits.set(tenant.id, key.id, {"rpm": 20, "tpm": 5})
         await uow.api_keys.set_expiry(tenant.id, key.id, NOW + timedelta(days=1))
         revoked = await uow.api_keys.revoke(tenant.id, key.id, NOW)
         again = await uow.api_keys.revoke(tenant.id, key.id, NOW + timedelta(hours=1))
@@ -129,8 +129,8 @@ async def test_a_proof_is_recorded_with_what_was_made_anew(world: World) -> None
     async with unit_of_work(world.database) as uow:
         tenant = await uow.tenants.add(uuid7(), "acme", created_at=NOW)
         key = await _add_key(uow, tenant.id)
-        await uow.api_keys.set_proven(tenant.id, key.id, NOW)
-        await uow.api_keys.set_proven(tenant.id, key.id, NOW, digest=b"new", pepper_id="p2")
+        await uow.api_keys.set_proven(tenant.id, key.id, NOW, verified_hash="hash")
+        await uow.api_keys.set_proven(tenant.id, key.id, NOW, verified_hash="hash", digest=b"new", pepper_id="p2")
         record = await uow.api_keys.find_by_prefix(key.prefix)
     assert record is not None
     credential = record.credential

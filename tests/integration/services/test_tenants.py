@@ -1,5 +1,6 @@
 """Making tenants, changing what they may do."""
 
+import asyncio
 from datetime import UTC, datetime
 
 import pytest
@@ -50,6 +51,22 @@ async def test_every_change_makes_cached_principals_stale(tenants: TenantRegistr
     assert versions == sorted(set(versions))
     tenant = await tenants.get("acme")
     assert tenant.limits == Limits(rpm=5, tpm=None, concurrent=4)
+
+
+@pytest.mark.promise("A4")
+async def test_two_who_change_different_limits_at_once_both_have_their_way(tenants: TenantRegistry) -> None:
+    """Each used to write all limits as it had read them, so a limit just lowered was back at its old figure."""
+    await tenants.create("acme", limits=Limits(rpm=1000, tpm=1000))
+    for figure in range(1, 11):
+        await asyncio.gather(
+            tenants.set_limits("acme", {"rpm": figure}),
+            tenants.set_limits("acme", {"tpm": figure}),
+            tenants.set_models("acme", allow_all=figure % 2 == 0),
+            tenants.set_models("acme", models=frozenset({f"m{figure}:latest"})),
+        )
+        tenant = await tenants.get("acme")
+        assert tenant.limits == Limits(rpm=figure, tpm=figure)
+        assert (tenant.allow_all_models, tenant.allowed_models) == (figure % 2 == 0, frozenset({f"m{figure}:latest"}))
 
 
 async def test_models_and_the_word_all_change_apart(tenants: TenantRegistry) -> None:

@@ -4,9 +4,11 @@ import asyncio
 from typing import Any
 
 import pytest
+from starlette.types import Receive
 
 from neuronetz_gateway.domain.audit import Outcome
-from neuronetz_gateway.http.caller_watch import CallerWatch, RelayEndedError
+from neuronetz_gateway.http.caller_watch import LISTEN_AFTER_SECONDS, CallerWatch, RelayEndedError
+from neuronetz_gateway.http.common_timer import CommonTimer
 
 
 async def _never() -> dict[str, Any]:
@@ -18,22 +20,26 @@ async def _gone() -> dict[str, Any]:
     return {"type": "http.disconnect"}
 
 
+def _watch(receive: Receive, *, total_seconds: float) -> CallerWatch:
+    return CallerWatch(receive, listening=CommonTimer(LISTEN_AFTER_SECONDS), total_seconds=total_seconds)
+
+
 @pytest.mark.promise("S1")
 async def test_a_caller_who_leaves_ends_the_relay_within_a_second() -> None:
     async with asyncio.timeout(1):
-        with pytest.raises(RelayEndedError) as ended, CallerWatch(_gone, total_seconds=60):
+        with pytest.raises(RelayEndedError) as ended, _watch(_gone, total_seconds=60):
             await asyncio.Event().wait()
     assert ended.value.outcome is Outcome.CALLER_LEFT
 
 
 async def test_the_total_time_ends_the_relay() -> None:
-    with pytest.raises(RelayEndedError) as ended, CallerWatch(_never, total_seconds=0.01):
+    with pytest.raises(RelayEndedError) as ended, _watch(_never, total_seconds=0.01):
         await asyncio.Event().wait()
     assert ended.value.outcome is Outcome.UPSTREAM_TIMED_OUT
 
 
 async def test_the_first_reason_stands() -> None:
-    with pytest.raises(RelayEndedError) as ended, CallerWatch(_never, total_seconds=60) as watch:
+    with pytest.raises(RelayEndedError) as ended, _watch(_never, total_seconds=60) as watch:
         watch.end(Outcome.CUT)
         watch.end(Outcome.CALLER_LEFT)
         await asyncio.Event().wait()
@@ -41,7 +47,7 @@ async def test_the_first_reason_stands() -> None:
 
 
 async def test_a_finished_relay_cannot_be_ended_any_more() -> None:
-    with CallerWatch(_never, total_seconds=60) as watch:
+    with _watch(_never, total_seconds=60) as watch:
         pass
     watch.end(Outcome.CUT)
     await asyncio.sleep(0)
@@ -51,7 +57,7 @@ async def test_a_cancel_of_the_server_passes_through() -> None:
     entered = asyncio.Event()
 
     async def relay() -> None:
-        with CallerWatch(_never, total_seconds=60):
+        with _watch(_never, total_seconds=60):
             entered.set()
             await asyncio.Event().wait()
 
@@ -67,7 +73,7 @@ async def test_a_cancel_of_the_server_wins_over_a_caller_who_left_too() -> None:
     watches: list[CallerWatch] = []
 
     async def relay() -> None:
-        with CallerWatch(_never, total_seconds=60) as watch:
+        with _watch(_never, total_seconds=60) as watch:
             watches.append(watch)
             entered.set()
             await asyncio.Event().wait()
@@ -81,7 +87,7 @@ async def test_a_cancel_of_the_server_wins_over_a_caller_who_left_too() -> None:
 
 
 async def test_an_error_of_the_relay_itself_is_not_hidden() -> None:
-    with pytest.raises(ZeroDivisionError), CallerWatch(_never, total_seconds=60):
+    with pytest.raises(ZeroDivisionError), _watch(_never, total_seconds=60):
         raise ZeroDivisionError
 
 
@@ -93,7 +99,7 @@ async def test_an_end_that_comes_when_the_awaited_thing_is_done_already_still_en
         arrived.set_result(None)
         watch.end(Outcome.CALLER_LEFT)
 
-    with pytest.raises(RelayEndedError), CallerWatch(_never, total_seconds=60) as watch:
+    with pytest.raises(RelayEndedError), _watch(_never, total_seconds=60) as watch:
         asyncio.get_running_loop().call_soon(arrive_and_end, watch)
         await arrived
     await asyncio.sleep(0)

@@ -46,16 +46,21 @@ class ReadingMiddleware:
 
     async def _read(self, scope: Scope, receive: Receive, inference: Inference) -> Call:
         self._check_head(scope)
+        # Begun at once: nearly every body is here already, with nothing to wait for that would need a time-out.
+        arrival = asyncio.Task(self._body(receive), loop=asyncio.get_running_loop(), eager_start=True)
+        body = arrival.result() if arrival.done() else await self._in_time(arrival)
+        if len(body) > _OFF_LOOP_BYTES:
+            return await asyncio.to_thread(self._call, body, inference)
+        return self._call(body, inference)
+
+    async def _in_time(self, arrival: asyncio.Task[bytes]) -> bytes:
         try:
             async with asyncio.timeout(self.body_timeout_seconds):
-                body = await self._body(receive)
+                return await arrival
         except TimeoutError:
             raise RequestTimeoutError(
                 f"The request body did not arrive within {self.body_timeout_seconds:g} s."
             ) from None
-        if len(body) > _OFF_LOOP_BYTES:
-            return await asyncio.to_thread(self._call, body, inference)
-        return self._call(body, inference)
 
     def _call(self, body: bytes, inference: Inference) -> Call:
         value: JsonObject = parse(body, max_depth=self.rules.max_depth, max_nodes=self.rules.max_nodes)
