@@ -57,7 +57,9 @@ def create_app(settings: Settings, services: Services) -> ASGIApp:
         (endpoint.method, endpoint.path.encode("ascii")): chain_of(endpoint, settings, services, relay)
         for endpoint in ENDPOINTS
     }
-    return AccessLog(EndpointTable(chains, app), metrics=services.metrics, new_id=uuid7)
+    return AccessLog(
+        EndpointTable(chains, app), metrics=services.metrics, new_id=uuid7, trusted_proxies=settings.proxy_networks
+    )
 
 
 def chain_of(endpoint: Endpoint, settings: Settings, services: Services, relay: Relay) -> ASGIApp:

@@ -1,5 +1,6 @@
 """The entry that an ASGI server is given by name."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from neuronetz_gateway.settings import load_settings
 from neuronetz_gateway.wiring import build_services
 
 ENV_FILE_VARIABLE = "NEURONETZ_ENV_FILE"
+_OBJECTS_A_COLLECTION = 10_000  # in the youngest generation; with the 700 that Python has it took 2.5 % of the time
 
 
 def create() -> ASGIApp:
@@ -18,4 +20,13 @@ def create() -> ASGIApp:
     env_file = os.environ.get(ENV_FILE_VARIABLE)
     settings = load_settings(Path(env_file) if env_file else None)
     configure_logging(settings.log_level)
-    return create_app(settings, build_services(settings))
+    app = create_app(settings, build_services(settings))
+    _relieve_the_garbage_collector()
+    return app
+
+
+def _relieve_the_garbage_collector() -> None:
+    """What stands now stays until the end: to look through it once more would hold every request up for 0.1 s."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_OBJECTS_A_COLLECTION)

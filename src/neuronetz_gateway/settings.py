@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Mapping
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 _PEPPER_CHARACTERS = 32
 _WEAK_PEPPERS = ("change", "secret", "pepper", "example")
@@ -27,12 +28,19 @@ class SettingsError(Exception):
 
 
 class SecretFiles(PydanticBaseSettingsSource):
-    """Reads NAME from the file that NAME_FILE points to (the convention of container secrets)."""
+    """Reads NAME from the file that NAME_FILE points to (the convention of container secrets).
+
+    variables are those of the place in which NAME_FILE may stand: the environment, or an env file.
+    """
+
+    def __init__(self, settings_cls: type[BaseSettings], variables: Mapping[str, str | None]) -> None:
+        super().__init__(settings_cls)
+        self._variables = {name.upper(): value for name, value in variables.items()}
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         del field
-        path = os.environ.get(f"{field_name.upper()}_FILE")
-        return (Path(path).read_text(encoding="utf-8").strip() if path else None), field_name, False
+        path = self._variables.get(f"{field_name.upper()}_FILE")
+        return (_secret(Path(path)) if path else None), field_name, False
 
     def __call__(self) -> dict[str, Any]:
         values: dict[str, Any] = {}
@@ -40,10 +48,17 @@ class SecretFiles(PydanticBaseSettingsSource):
             value, key, _ = self.get_field_value(field, name)
             if value is None:
                 continue
-            if name.upper() in os.environ:
+            if self._variables.get(name.upper()):
                 raise SettingsError(f"{name.upper()} and {name.upper()}_FILE are both set; keep one of them.")
             values[key] = value
         return values
+
+
+def _secret(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError:
+        raise SettingsError(f"The secret file {path} is no text; a pepper is made with: openssl rand -hex 32") from None
 
 
 class Settings(BaseSettings):
@@ -118,7 +133,15 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         del file_secret_settings
-        return init_settings, env_settings, SecretFiles(settings_cls), dotenv_settings
+        # The environment wins over the env file, whichever of the two names a secret's file.
+        in_file = dotenv_settings.env_vars if isinstance(dotenv_settings, DotEnvSettingsSource) else {}
+        return (
+            init_settings,
+            SecretFiles(settings_cls, os.environ),
+            env_settings,
+            SecretFiles(settings_cls, in_file),
+            dotenv_settings,
+        )
 
     @field_validator("default_rpm", "default_tpm", "default_concurrent", mode="before")
     @classmethod
@@ -134,9 +157,19 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        for name in ("database_url", "redis_url", "key_pepper"):
-            if not getattr(self, name).get_secret_value():
-                raise ValueError(f"{name.upper()} is not set")
+        needed = ("database_url", "redis_url", "key_pepper")
+        missing = [name.upper() for name in needed if not getattr(self, name).get_secret_value()]
+        if missing:
+            raise ValueError(f"{_listed(missing)} not set, neither in the environment nor in an env file (--env-file)")
+        self._refuse_bad_addresses()
+        if self.heartbeat_s * 3 > self.lease_s:
+            raise ValueError("LEASE_S must be at least three times HEARTBEAT_S, or a slow heartbeat would cut streams")
+        if self.upstream_total_timeout_s < self.upstream_first_byte_timeout_s:
+            raise ValueError("UPSTREAM_TOTAL_TIMEOUT_S is below UPSTREAM_FIRST_BYTE_TIMEOUT_S")
+        self._refuse_weak_secrets()
+        return self
+
+    def _refuse_bad_addresses(self) -> None:
         if not self.database_url.get_secret_value().startswith("postgresql+asyncpg://"):
             raise ValueError("DATABASE_URL must begin with postgresql+asyncpg://")
         if not self.redis_url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
@@ -146,12 +179,13 @@ class Settings(BaseSettings):
             raise ValueError(
                 "OLLAMA_BASE_URL must be a plain http:// or https:// address such as http://127.0.0.1:11434"
             )
-        if self.heartbeat_s * 3 > self.lease_s:
-            raise ValueError("LEASE_S must be at least three times HEARTBEAT_S, or a slow heartbeat would cut streams")
-        if self.upstream_total_timeout_s < self.upstream_first_byte_timeout_s:
-            raise ValueError("UPSTREAM_TOTAL_TIMEOUT_S is below UPSTREAM_FIRST_BYTE_TIMEOUT_S")
-        self._refuse_weak_secrets()
-        return self
+        for name, url in (
+            ("DATABASE_URL", self.database_url.get_secret_value()),
+            ("REDIS_URL", self.redis_url.get_secret_value()),
+            ("OLLAMA_BASE_URL", self.ollama_base_url),
+        ):
+            if not _has_a_good_port(url):
+                raise ValueError(f"{name} names a port that is no number from 1 to 65535")
 
     def _refuse_weak_secrets(self) -> None:
         pepper = self.key_pepper.get_secret_value()
@@ -177,17 +211,32 @@ class Settings(BaseSettings):
 def load_settings(env_file: Path | None = None) -> Settings:
     """The settings, or SettingsError with one line that names each variable at fault and shows no value."""
     if env_file is not None and not env_file.is_file():
-        raise SettingsError(f"The env file {env_file} does not exist.")
+        raise SettingsError(f"The env file {env_file} {'is no file' if env_file.exists() else 'does not exist'}.")
     try:
         # _env_file is pydantic-settings' own argument, unknown to the type checker
         return Settings(_env_file=env_file) if env_file else Settings()  # type: ignore[call-arg]
     except ValidationError as error:
         sentences = (_sentence(problem["loc"], problem["msg"]) for problem in error.errors())
         raise SettingsError("; ".join(sentences)) from None
+    except UnicodeDecodeError:  # SecretFiles names a secret file itself
+        raise SettingsError(f"The env file {env_file or '.env'} is no text.") from None
     except OSError as error:
-        raise SettingsError(f"A secret file cannot be read: {error.filename}: {error.strerror}.") from None
+        raise SettingsError(f"An env file or secret file cannot be read: {error.filename}: {error.strerror}.") from None
 
 
 def _sentence(location: tuple[int | str, ...], message: str) -> str:
     text = message.removeprefix("Value error, ")
     return f"{str(location[0]).upper()}: {text}" if location else text
+
+
+def _listed(names: list[str]) -> str:
+    """Names with their verb: A is, A and B are, A, B and C are."""
+    return f"{names[0]} is" if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]} are"
+
+
+def _has_a_good_port(url: str) -> bool:
+    """Whether the port can be connected to, if there is one; a driver would fail later, in words of its own."""
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False

@@ -97,7 +97,7 @@ async def test_every_refusal_names_limit_rest_and_return(gateway: LiveGateway) -
         await http.post("/api/chat", json=CHAT)
         answer = await http.post("/api/chat", json=CHAT)
     assert answer.status_code == 429
-    assert "this tenant: 1 requests a minute (tenant.rpm); 0 left" in answer.json()["error"]
+    assert "this tenant: 1 request a minute (tenant.rpm); 0 left" in answer.json()["error"]
     seconds, milliseconds = int(answer.headers["retry-after"]), int(answer.headers["retry-after-ms"])
     assert 59 <= seconds <= 61
     assert seconds * 1000 - 1000 < milliseconds <= seconds * 1000

@@ -130,7 +130,7 @@ async def test_a_spent_budget_says_what_is_left(gateway: LiveGateway, sdks: Sdks
 async def test_a_hit_rate_limit_says_when_to_come_back(gateway: LiveGateway, sdks: Sdks, ollama: FakeOllama) -> None:
     tenancy = await make_tenancy(gateway.services, key_limits=Limits(rpm=1))
     await sdks.ollama(tenancy.key).chat("fakea", MESSAGES)
-    with pytest.raises(ollama_sdk.ResponseError, match=r"1 requests a minute \(key\.rpm\)") as native:
+    with pytest.raises(ollama_sdk.ResponseError, match=r"1 request a minute \(key\.rpm\)") as native:
         await sdks.ollama(tenancy.key).chat("fakea", MESSAGES)
     assert native.value.status_code == 429
     with pytest.raises(openai.RateLimitError) as refused:

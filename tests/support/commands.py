@@ -43,6 +43,13 @@ class Done:
         return self.err.removeprefix("error: ").strip()
 
 
+class Terminal(io.StringIO):
+    """A stdout that takes itself for a terminal, as wide as the variable COLUMNS says."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 def command(*words: str, env_file: Path | None = None) -> Done:
     """The same as the program does, without the seconds that starting it takes."""
     out, err = io.StringIO(), io.StringIO()

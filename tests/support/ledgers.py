@@ -149,6 +149,7 @@ async def running_ledger(url: str, ledger_class: type[Ledger] = Ledger, **change
         "process_id": uuid7(),
         "statement_timeout_seconds": 20,
         "answer_within_seconds": 30,
+        "unwind_within_seconds": 0.05,
         **changes,
     }
     database = make_database(url, statement_timeout_seconds=values["statement_timeout_seconds"])

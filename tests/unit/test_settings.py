@@ -53,6 +53,42 @@ def test_a_secret_file_that_is_missing_is_named(tmp_path: Path, monkeypatch: pyt
         load_settings(write(tmp_path / "gateway.env", **GOOD))
 
 
+def test_an_env_file_may_name_a_secret_file(tmp_path: Path) -> None:
+    """KEY_PEPPER_FILE was heeded in the environment alone; in an env file it was passed over in silence."""
+    (tmp_path / "pepper").write_text(PEPPER + "\n")
+    values = GOOD | {"KEY_PEPPER": "", "KEY_PEPPER_FILE": str(tmp_path / "pepper")}
+    assert load_settings(write(tmp_path / "gateway.env", **values)).key_pepper.get_secret_value() == PEPPER
+    with pytest.raises(SettingsError, match="KEY_PEPPER and KEY_PEPPER_FILE are both set"):
+        load_settings(write(tmp_path / "gateway.env", **(values | {"KEY_PEPPER": PEPPER})))
+
+
+def test_the_environment_wins_over_a_secret_file_that_the_env_file_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEY_PEPPER", PEPPER)
+    values = GOOD | {"KEY_PEPPER": "", "KEY_PEPPER_FILE": str(tmp_path / "nowhere")}
+    with pytest.raises(SettingsError, match="nowhere"):  # named, so read, whoever wins
+        load_settings(write(tmp_path / "gateway.env", **values))
+    (tmp_path / "nowhere").write_text(PEPPER[::-1])
+    assert load_settings(tmp_path / "gateway.env").key_pepper.get_secret_value() == PEPPER
+
+
+def test_files_that_are_no_text_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff\xfe=1\n")
+    with pytest.raises(SettingsError, match=r"The env file .*binary is no text"):
+        load_settings(tmp_path / "binary")
+    monkeypatch.setenv("KEY_PEPPER_FILE", str(tmp_path / "binary"))
+    with pytest.raises(SettingsError, match=r"The secret file .*binary is no text; .* openssl rand -hex 32"):
+        load_settings(write(tmp_path / "gateway.env", **GOOD))
+
+
+def test_an_env_file_that_is_a_folder_is_told_apart_from_one_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="is no file"):
+        load_settings(tmp_path)
+    with pytest.raises(SettingsError, match="does not exist"):
+        load_settings(tmp_path / "nowhere")
+
+
 @pytest.mark.promise("K1")
 @pytest.mark.parametrize(
     ("changes", "said"),
@@ -64,7 +100,14 @@ def test_a_secret_file_that_is_missing_is_named(tmp_path: Path, monkeypatch: pyt
         ({"KEY_PEPPER_PREVIOUS": PEPPER}, "are the same"),
         ({"DATABASE_URL": ""}, "DATABASE_URL is not set"),
         ({"DATABASE_URL": "mysql://x:hunter2@y/z"}, "DATABASE_URL must begin with"),
+        ({"DATABASE_URL": "", "REDIS_URL": ""}, "DATABASE_URL and REDIS_URL are not set"),
+        (
+            {"DATABASE_URL": "postgresql+asyncpg://x:hunter2@y:fivefour/z"},
+            "DATABASE_URL names a port that is no number",
+        ),
         ({"REDIS_URL": "http://x"}, "REDIS_URL must begin with"),
+        ({"REDIS_URL": "redis://localhost:0"}, "REDIS_URL names a port that is no number"),
+        ({"OLLAMA_BASE_URL": "http://localhost:99999"}, "OLLAMA_BASE_URL names a port that is no number"),
         ({"OLLAMA_BASE_URL": "localhost:11434"}, "OLLAMA_BASE_URL must be"),
         ({"HEARTBEAT_S": "20"}, "LEASE_S must be at least three times HEARTBEAT_S"),
         ({"PORT": "seventy"}, "PORT"),

@@ -21,7 +21,7 @@ def print_budgets(budgets: Sequence[BudgetUsage], now: datetime | None = None) -
         return
     output.console().print(_narrow(budgets, at))
     if reserved := max((budget.reserved_tokens for budget in budgets), default=0):
-        output.line(f"In flight, counted as full: {output.count(reserved)}")
+        output.line(f"In flight: {output.count(reserved)} tokens, which FULL counts in.")
 
 
 def _wide(budgets: Sequence[BudgetUsage], now: datetime) -> Table:

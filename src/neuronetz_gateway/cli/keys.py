@@ -8,7 +8,14 @@ import typer
 from neuronetz_gateway.cli import output, parsing
 from neuronetz_gateway.cli.invocation import command_line
 from neuronetz_gateway.cli.options import AsJson, Concurrent, EnvFile, Models, Rpm, TenantName, Tpm
-from neuronetz_gateway.cli.records import key_models_words, key_record, key_status, limit_cells, limits_words
+from neuronetz_gateway.cli.records import (
+    key_models_words,
+    key_record,
+    key_status,
+    limit_cells,
+    limits_words,
+    models_words,
+)
 from neuronetz_gateway.cli.runtime import actor, run
 from neuronetz_gateway.domain.api_key import ApiKey
 from neuronetz_gateway.domain.limit import Limits
@@ -61,7 +68,7 @@ def list_keys(
     as_json: AsJson = False,
     env_file: EnvFile = None,
 ) -> None:
-    """List the keys of a tenant, by prefix; secrets are stored nowhere."""
+    """List the keys of a tenant, by prefix; a dash stands for what its tenant has. Secrets are stored nowhere."""
 
     async def work(services: Services) -> list[ApiKey]:
         return list(await services.api_keys.list(tenant))
@@ -75,16 +82,15 @@ def list_keys(
         output.remark(f"Tenant {tenant} has no key yet. To make one:  {first}")
         return
     output.table(
-        ("PREFIX", "NAME", "STATUS", "MODELS", ">RPM", ">TPM", ">AT ONCE", "EXPIRES", "CREATED"),
+        ("!PREFIX", "NAME", "STATUS", "MODELS", ">RPM", ">TPM", ">AT ONCE", "EXPIRES"),
         (
             (
                 key.prefix,
                 key.name,
                 key_status(key, now),
-                key_models_words(key),
+                "-" if key.allowed_models is None else models_words(key.allowed_models),
                 *limit_cells(key.limits),
                 output.instant(key.expires_at),
-                output.day(key.created_at),
             )
             for key in found
         ),

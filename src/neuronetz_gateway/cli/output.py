@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 _WIDTH_WITHOUT_TERMINAL = 160
+_ENDLESS = 10_000
 BAR_CELLS = 20
 _NEARLY_FULL = 0.8
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
@@ -44,21 +45,26 @@ def shown(text: str) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
-    """Print a table; columns whose name begins with > are aligned to the right."""
+    """Print a table; a column whose name begins with > is aligned to the right, one with ! is never broken."""
     console().print(drawn_table(columns, rows))
 
 
 def fits(drawn: Table) -> bool:
     """Whether a table can be printed here without a cell being broken."""
     page = console()
-    return page.measure(drawn).maximum <= page.width
+    return page.measure(drawn, options=page.options.update(width=_ENDLESS)).maximum <= page.width
 
 
 def drawn_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:
     """A table that is not printed yet."""
     drawn = Table(header_style="bold", box=None, pad_edge=False)
     for name in columns:
-        drawn.add_column(name.removeprefix(">"), justify="right" if name.startswith(">") else "left", overflow="fold")
+        drawn.add_column(
+            name.lstrip(">!"),
+            justify="right" if name.startswith(">") else "left",
+            no_wrap=name.startswith("!"),
+            overflow="fold",
+        )
     for row in rows:
         drawn.add_row(*(Text(shown(cell)) if isinstance(cell, str) else cell for cell in row))
     return drawn

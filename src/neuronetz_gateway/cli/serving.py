@@ -14,6 +14,7 @@ from types import FrameType
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from neuronetz_gateway.cli import output
 from neuronetz_gateway.errors import ConflictError, UnavailableError
 from neuronetz_gateway.http.caller_connection import CallerConnection
 from neuronetz_gateway.settings import Settings
@@ -110,12 +111,24 @@ def serve_with_workers(config: uvicorn.Config, listener: socket.socket, announce
 
 
 class ServingConfig(uvicorn.Config):
-    """A worker whose parent was killed drains, then ends: nobody else would stop it, and it would keep the port."""
+    """Sees to the end of a worker, which uvicorn makes itself.
 
-    def load(self) -> None:
-        super().load()
+    One whose parent was killed drains, then ends: nobody else would stop it, and it would keep the port.
+    """
+
+    def configure_logging(self) -> None:
+        """The first that uvicorn asks of a worker, before it takes the signals over."""
+        super().configure_logging()
         if (parent := parent_process()) is not None:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self._signalled)
             Thread(target=_end_after, args=(parent,), name="parent-watch", daemon=True).start()
+
+    def _signalled(self, number: int, frame: FrameType | None) -> None:
+        """Uvicorn raises once more what it took over; after a second Ctrl-C the settlements are not flushed by then."""
+        del frame
+        if not self.loaded:
+            raise SystemExit(128 + number)
 
 
 def _end_after(parent: BaseProcess) -> None:
@@ -125,7 +138,7 @@ def _end_after(parent: BaseProcess) -> None:
 
 
 class AnnouncingServer(uvicorn.Server):
-    """Tells when connections are accepted."""
+    """Tells when connections are accepted, when it has to wait for its end."""
 
     def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
         super().__init__(config)
@@ -135,6 +148,14 @@ class AnnouncingServer(uvicorn.Server):
         await super().startup(sockets=sockets)
         if self.started and not self.should_exit:
             self._announce()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if running := len(self.server_state.tasks):
+            output.remark(
+                f"Stopping: requests still running: {running}; they have {self.config.timeout_graceful_shutdown} s to "
+                "end. Ctrl-C again cuts them off."
+            )
+        await super().shutdown(sockets=sockets)
 
 
 class AnnouncingWorkers(Multiprocess):

@@ -6,10 +6,13 @@ from itertools import batched, groupby
 from operator import attrgetter
 from uuid import UUID
 
+import structlog
+
 from neuronetz_gateway.counters.admissions import RateCounters
 from neuronetz_gateway.counters.errors import CountersUnavailableError
 from neuronetz_gateway.domain.admission import Admission
 
+_log = structlog.get_logger(__name__)
 _AT_ONCE = 500
 
 
@@ -80,7 +83,10 @@ class LeaseKeeper:
     async def _beat_for_ever(self) -> None:
         while True:
             await asyncio.sleep(self._heartbeat_seconds)
-            await self.beat()
+            try:
+                await self.beat()
+            except Exception:  # noqa: BLE001 - with the heartbeats over, every place would be given away
+                _log.exception("lease_heartbeat_failed")
 
     async def _extend(self, tenant_id: UUID, admissions: tuple[Admission, ...]) -> None:
         try:

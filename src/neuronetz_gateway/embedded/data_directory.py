@@ -33,7 +33,9 @@ def locked(data_dir: Path, name: str) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise EmbeddedError(f"another process already runs {name} on the data in {data_dir}: stop it, or take another directory") from None
+            raise EmbeddedError(
+                f"another process already runs {name} on the data in {data_dir}: stop it, or take another directory"
+            ) from None
         yield
     finally:
         os.close(lock)

@@ -8,6 +8,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from neuronetz_gateway.domain.audit import Outcome, printable
+from neuronetz_gateway.http.address import Networks, caller_address
 from neuronetz_gateway.http.exchange import Exchange, find_exchange
 from neuronetz_gateway.http.request_id import name_request
 from neuronetz_gateway.observability.metrics import Metrics
@@ -18,8 +19,10 @@ _log = structlog.get_logger("access")
 
 
 class AccessLog:
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, new_id: Callable[[], UUID]) -> None:
-        self.app, self.metrics, self.new_id = app, metrics, new_id
+    def __init__(
+        self, app: ASGIApp, *, metrics: Metrics, new_id: Callable[[], UUID], trusted_proxies: Networks
+    ) -> None:
+        self.app, self.metrics, self.new_id, self.trusted_proxies = app, metrics, new_id, trusted_proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -49,7 +52,9 @@ class AccessLog:
         exchange = find_exchange(scope)
         if exchange is None:
             self.metrics.closed("other", status, "served" if status < 400 else "refused", seconds)  # noqa: PLR2004 - HTTP's own line
-            _log.info("request", **_plain_fields(scope, request_id, status, seconds))
+            # Probes of closed routes end here too: where they come from is what one wants to know.
+            address = caller_address(scope, self.trusted_proxies)
+            _log.info("request", **_plain_fields(scope, request_id, status, seconds), address=address)
             return
         outcome = exchange.outcome or (Outcome.CALLER_LEFT if status in _LEFT else Outcome.FAILED)
         self.metrics.closed(exchange.endpoint.path, status, outcome.value, seconds)

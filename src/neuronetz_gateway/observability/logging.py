@@ -3,6 +3,7 @@
 import atexit
 import logging
 import sys
+from asyncio import CancelledError
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
@@ -11,6 +12,8 @@ import structlog
 
 from neuronetz_gateway.observability.log_lines import LogLines
 
+_UVICORN = "uvicorn.error"
+_CANCELLED = "asyncio.exceptions.CancelledError"  # the last line of a traceback
 _UVICORN_UNFINISHED = "ASGI callable returned without completing response."
 
 
@@ -46,8 +49,16 @@ def configure_logging(level: str, stream: BinaryIO | None = None) -> None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Uvicorn reports each answer that the relay left unfinished on purpose (DESIGN §6); the access log has it."""
-    return record.getMessage() != _UVICORN_UNFINISHED
+    """Uvicorn reports as errors what was done on purpose; the access log has the requests among them.
+
+    An answer that the relay left unfinished (DESIGN §6); a request, or the life of the app, that uvicorn itself has
+    cancelled at the end of the drain: it says so in a line of its own.
+    """
+    if record.name != _UVICORN:
+        return True
+    message = record.getMessage()
+    cancelled = record.exc_info is not None and isinstance(record.exc_info[1], CancelledError)
+    return not cancelled and message != _UVICORN_UNFINISHED and not message.rstrip().endswith(_CANCELLED)
 
 
 def _stamp(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

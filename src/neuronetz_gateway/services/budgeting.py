@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from uuid import UUID
 
 import structlog
@@ -40,12 +41,14 @@ class BudgetLedger:
         heartbeat_seconds: float = 5.0,
         max_queued: int = 10_000,
         answer_within_seconds: float = 0.9,
+        unwind_within_seconds: float = 1.0,
         close_within_seconds: float = 10.0,
         happened: Callable[[str], None] = lambda _event: None,
     ) -> None:
         self._ledger = ledger
         self._process_id = process_id
         self._answer_within_seconds = answer_within_seconds
+        self._unwind_within_seconds = unwind_within_seconds
         self._close_within_seconds = close_within_seconds
         self._happened = happened
         self._life = ProcessLife(ledger, process_id, heartbeat_seconds=heartbeat_seconds)
@@ -60,6 +63,8 @@ class BudgetLedger:
             possible_for_seconds=statement_timeout_seconds + _MARGIN_SECONDS,
         )
         self._open = False
+        self._held: set[UUID] = set()  # granted, not settled yet by whoever asked
+        self._nothing_held = asyncio.Event()
 
     @property
     def pending(self) -> int:
@@ -72,8 +77,13 @@ class BudgetLedger:
         self._open = True
 
     async def aclose(self) -> None:
-        """Flushes everything, for at most `close_within_seconds`; what is left then is for recovery."""
+        """Flushes everything, for at most `close_within_seconds`; what is left then is for recovery.
+
+        Whoever still holds a reservation has been cancelled by now, in no certain order, nor waited for (DESIGN §7): it
+        has `unwind_within_seconds` to settle.
+        """
         self._open = False
+        await self._until_nothing_is_held()
         lanes = (self._reserving, self._doubtful, self._settling, self._refusing)
         try:
             async with asyncio.timeout(self._close_within_seconds):
@@ -110,6 +120,7 @@ class BudgetLedger:
             timer.cancel()
         if verdict.granted_tokens is None:
             raise _refusal(principal, ask, windows, verdict)
+        self._held.add(ask.id)
         return Reservation(
             id=ask.id,
             tenant_id=principal.tenant_id,
@@ -122,10 +133,19 @@ class BudgetLedger:
     def settle(self, settlement: Settlement) -> None:
         """Hands the end of a reservation over; synchronous, never raises, idempotent by its id."""
         self._settling.post(settlement)
+        self._held.discard(settlement.reservation_id)
+        if not self._held:
+            self._nothing_held.set()
 
     def refuse(self, refusal: RefusalEvent) -> None:
         """Hands a refusal over for the audit log; synchronous, never raises."""
         self._refusing.post(refusal)
+
+    async def _until_nothing_is_held(self) -> None:
+        self._nothing_held.clear()
+        if self._held:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._nothing_held.wait(), self._unwind_within_seconds)
 
     def _request(self, principal: Principal, ask: ReservationAsk, windows: Windows) -> ReservationRequest:
         return ReservationRequest(
@@ -196,8 +216,9 @@ def _refusal(
     least_tokens = ask.prompt_bound_tokens + min(ask.output_wanted_tokens, 1)
     message = (
         f"The {period} token budget of {_SCOPES[scope]} has {verdict.refused_left_tokens} of {limit_tokens} tokens "
-        f"left; this request could need {ask.prompt_bound_tokens + ask.output_wanted_tokens} "
-        f"(prompt up to {ask.prompt_bound_tokens}{' + at least 1 of output' if ask.output_wanted_tokens else ''})."
+        f"left; this request needs at least {least_tokens} (prompt up to {ask.prompt_bound_tokens}"
+        f"{' + 1 of output' if ask.output_wanted_tokens else ''}) "
+        f"and could take {ask.prompt_bound_tokens + ask.output_wanted_tokens}."
     )
     if resets_at is not None:
         message += f" It resets at {resets_at.isoformat()}."

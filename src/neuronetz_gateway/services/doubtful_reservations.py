@@ -68,6 +68,8 @@ class DoubtfulReservations:
                     await self._try_all()
                 except (NotCommittedError, UnknownOutcomeError) as error:
                     _log.info("doubtful_reservations_wait", count=len(self), error=str(error))
+                except Exception:  # noqa: BLE001 - nobody else would release them while this process lives
+                    _log.exception("doubtful_reservations_failed")
                 if self._doubts:
                     await asyncio.sleep(_RETRY_SECONDS)
         finally:

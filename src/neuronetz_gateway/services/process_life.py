@@ -64,4 +64,7 @@ class ProcessLife:
         except UnavailableError as error:
             _log.warning("heartbeat_failed", error=type(error.__cause__).__name__)
             return False
+        except Exception:  # noqa: BLE001 - with the heartbeat over, recovery would take this process for dead
+            _log.exception("heartbeat_failed")
+            return False
         return True

@@ -91,7 +91,7 @@ class RateLimiter:
         # A place may become free at any moment, so only a spread hint can be given; a window's end is known exactly.
         wait = self._hint() if axis == "concurrent" else refused.retry_after_seconds
         return RateLimitedError(
-            f"Rate limit reached for this {scope}: {refused.figure:,} {_UNITS[axis]} ({refused.limit}); "
+            f"Rate limit reached for this {scope}: {_amount(refused.figure, axis)} ({refused.limit}); "
             f"{refused.left:,} left. Try again in {math.ceil(wait)} s.",
             limit=refused.limit,
             retry_after_seconds=wait,
@@ -100,6 +100,11 @@ class RateLimiter:
     def _hint(self) -> float:
         """About a second."""
         return 0.5 + self._jitter()
+
+
+def _amount(figure: int, axis: str) -> str:
+    unit = _UNITS[axis]
+    return f"{figure:,} {unit}" if figure != 1 else f"1 {unit.replace('s ', ' ', 1)}"
 
 
 def _check_estimate(principal: Principal, estimate_tokens: int) -> None:

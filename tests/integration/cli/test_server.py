@@ -12,6 +12,8 @@ import redis
 
 from neuronetz_gateway.embedded.postgres import EmbeddedPostgres
 from tests.support.commands import command, command_process
+from tests.support.fake_ollama import FakeOllama
+from tests.support.fake_ollama_script import Fault, Script
 from tests.support.gateways import make_settings, write_env_file
 from tests.support.programs import all_gone, children_of, program
 from tests.support.stores import Stores
@@ -60,6 +62,36 @@ async def test_workers_whose_parent_was_killed_end_by_themselves(env_file: Path,
         await serving.ended_by(signal.SIGKILL)
         assert all_gone(children)
         assert "Traceback" not in serving.said
+
+
+@pytest.mark.usefixtures("no_settings")
+async def test_a_stream_that_outlives_the_drain_is_told_but_shown_no_traceback(
+    stores: Stores, ollama: FakeOllama, tmp_path: Path
+) -> None:
+    """Ctrl-C during a stream was half a minute of silence, then an error of uvicorn's with forty lines of traceback."""
+    settings = make_settings(stores, ollama.base_url, drain_timeout_s=1)
+    env_file = write_env_file(tmp_path / "gateway.env", settings)
+    await asyncio.to_thread(command, "create-tenant", "--name", "acme", "--allow-all-models", env_file=env_file)
+    made = await asyncio.to_thread(
+        command, "create-key", "--tenant", "acme", "--name", "a", "--json", env_file=env_file
+    )
+    bearer = {"authorization": f"Bearer {made.document['key']}"}
+    ollama.next(Script(fault=Fault.HANG, fault_after_records=2))
+    words = ("serve", "--port", "0", "--json", "--env-file", str(env_file))
+    async with program(*words, log=tmp_path / "log") as serving:
+        base_url = (await serving.document())["base_url"]
+        async with httpx.AsyncClient(base_url=base_url, headers=bearer, trust_env=False, timeout=30) as http:
+            question = {"model": "fakea", "prompt": "x"}
+            async with http.stream("POST", "/api/generate", json=question) as answer:
+                records = answer.aiter_lines()
+                await anext(records)
+                ended = asyncio.create_task(serving.ended_by(signal.SIGINT))
+                with pytest.raises(httpx.RemoteProtocolError):
+                    _ = [record async for record in records]
+                assert await ended == 0
+    assert "Stopping: requests still running: 1; they have 1 s to end." in serving.said
+    assert '"outcome":"cut"' in serving.said
+    assert "Traceback" not in serving.said
 
 
 def test_serve_says_in_one_line_that_its_port_is_taken(env_file: Path) -> None:

@@ -2,8 +2,10 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -182,3 +184,28 @@ async def _served(counters: RateCounters, admission: Admission) -> list[Admissio
             return await counters.heartbeat(admission.tenant_id, [admission])
         except CountersUnavailableError:
             await asyncio.sleep(0.05)
+
+
+class OddCounters(RateCounters):
+    """Has a defect that shows once, in a heartbeat."""
+
+    shown = False
+
+    async def heartbeat(self, tenant_id: UUID, admissions: Sequence[Admission]) -> list[Admission]:
+        if not self.shown:
+            self.shown = True
+            raise RuntimeError("nobody thought of this")
+        return await super().heartbeat(tenant_id, admissions)
+
+
+async def test_a_defect_in_one_heartbeat_does_not_end_those_that_follow(connection: BatchedRedis) -> None:
+    """The task ended in silence; half a minute later every place under every limit was free to be taken twice."""
+    counters = OddCounters(connection, lease_seconds=1.0)
+    keeper = LeaseKeeper(counters, heartbeat_seconds=0.1)
+    await keeper.start()
+    principal = a_principal(key=Limits(concurrent=1))
+    keeper.hold(await admitted(counters, principal))
+    await asyncio.sleep(1.2)
+    assert isinstance(await counters.admit(principal, uuid7(), 1), Refused)
+    assert counters.shown
+    await keeper.aclose()

@@ -133,8 +133,8 @@ async def test_a_refusal_says_what_is_left_what_was_asked_and_when_it_resets(wor
             await ledger.reserve(caller, ask)
         ledger.settle(completed(held))
     assert caught.value.message == (
-        "The daily token budget of this tenant has 120 of 50000 tokens left; this request could need 1304 "
-        "(prompt up to 1204 + at least 1 of output). It resets at 2026-11-23T00:00:00+00:00."
+        "The daily token budget of this tenant has 120 of 50000 tokens left; this request needs at least "
+        "1205 (prompt up to 1204 + 1 of output) and could take 1304. It resets at 2026-11-23T00:00:00+00:00."
     )
     assert caught.value.limit == "tenant.daily"
     assert caught.value.retry_after_seconds == timedelta(hours=5, minutes=30).total_seconds()

@@ -4,8 +4,9 @@ import asyncio
 import os
 import signal
 from collections import Counter
-from collections.abc import Coroutine, Sequence
-from typing import Any
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any, ClassVar
+from uuid import UUID
 
 import pytest
 
@@ -272,3 +273,48 @@ async def test_a_release_finds_the_refusal_of_the_day_before(world: World) -> No
         ledger.settle(completed(reservation, 0, Outcome.NOT_FORWARDED))
     assert await world.usage(caller) == {(0, 0)}
     assert await world.count("audit_log") == 1
+
+
+class OddLedger(ForgetfulLedger):
+    """Has a defect that shows twice, in a heartbeat, in the search for a lost session."""
+
+    shown: ClassVar[Counter[str]] = Counter()
+
+    async def heartbeat(self, process_id: UUID, *, host: str, pid: int) -> None:
+        self.shown["heartbeat"] += 1
+        if self.shown["heartbeat"] == 2:
+            raise RuntimeError("nobody thought of this")
+        await super().heartbeat(process_id, host=host, pid=pid)
+
+    async def end_sessions(self, sessions: Iterable[str]) -> set[str]:
+        self.shown["end_sessions"] += 1
+        if self.shown["end_sessions"] == 1:
+            raise RuntimeError("nor of this")
+        return await super().end_sessions(sessions)
+
+
+async def test_no_work_in_the_background_ends_at_a_defect(world: World) -> None:
+    """A heartbeat that ended in silence would have had the reservations of a living process swept as abandoned."""
+    caller = await world.caller()
+    OddLedger.shown.clear()
+    OddLedger.forgotten = 0
+    async with running_ledger(world.url, OddLedger, heartbeat_seconds=0.05) as ledger:
+        with pytest.raises(UnavailableError):
+            await ledger.reserve(caller, make_ask())
+        await until(lambda: _is(OddLedger.shown["heartbeat"] > 3 and ledger.pending == 0))
+    assert await world.usage(caller) == {(0, 0)}
+    assert OddLedger.shown["end_sessions"] > 1
+
+
+async def test_a_settlement_that_comes_while_the_ledger_closes_is_written_down(world: World) -> None:
+    """Handlers that are cancelled at the end are not waited for: one that needed a turn more lost its settlement."""
+    caller = await world.caller()
+    async with running_ledger(world.url, unwind_within_seconds=10) as ledger:
+        reservations = [await ledger.reserve(caller, make_ask()) for _ in range(2)]
+        closing = asyncio.create_task(ledger.aclose())
+        for reservation in reservations:
+            for _ in range(3):
+                await asyncio.sleep(0)
+            ledger.settle(completed(reservation, 10))
+        await closing
+    assert await world.usage(caller) == {(20, 0)}

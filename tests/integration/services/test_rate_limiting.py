@@ -74,7 +74,7 @@ async def test_a_refusal_says_which_limit_its_figure_and_when_to_come_back(limit
     assert error.retry_after_seconds is not None
     assert 59 < error.retry_after_seconds <= 61
     assert error.message.startswith(
-        "Rate limit reached for this key: 1 requests a minute (key.rpm); 0 left. Try again in "
+        "Rate limit reached for this key: 1 request a minute (key.rpm); 0 left. Try again in "
     )
 
 
@@ -84,7 +84,7 @@ async def test_a_refusal_for_too_many_at_once_carries_a_spread_hint(limiter: Rat
     with pytest.raises(RateLimitedError) as caught:
         await limiter.admit(principal, uuid7(), 10)
     assert caught.value.message == (
-        "Rate limit reached for this tenant: 1 requests at once (tenant.concurrent); 0 left. Try again in 1 s."
+        "Rate limit reached for this tenant: 1 request at once (tenant.concurrent); 0 left. Try again in 1 s."
     )
     assert caught.value.retry_after_seconds == 1.0
     limiter.close(first, 10)

@@ -57,6 +57,18 @@ def test_a_mistake_is_told_in_one_line(words: list[str], message: str) -> None:
     assert message in command(*words).error
 
 
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [
+        (["no-such"], "neuronetz-gateway --help"),
+        (["create-key"], "neuronetz-gateway create-key --help"),
+        (["show-usage", "acme"], "neuronetz-gateway show-usage --help"),
+    ],
+)
+def test_a_command_that_is_typed_wrong_names_the_page_that_shows_it(words: list[str], page: str) -> None:
+    assert command(*words).error.endswith(f"See: {page}")
+
+
 @pytest.mark.promise("A7")
 @pytest.mark.parametrize(
     "words",
@@ -80,7 +92,10 @@ def test_a_whole_key_in_the_wrong_place_is_never_repeated(words: list[str]) -> N
 
 @pytest.mark.usefixtures("no_settings")
 def test_settings_that_lack_something_are_told_in_one_line() -> None:
-    assert "DATABASE_URL is not set" in command("list-tenants").error
+    said = (
+        "DATABASE_URL, REDIS_URL and KEY_PEPPER are not set, neither in the environment nor in an env file (--env-file)"
+    )
+    assert command("list-tenants").error == said
 
 
 @pytest.mark.usefixtures("no_settings")

@@ -1,10 +1,12 @@
 """What tables, bars and figures look like."""
 
+from contextlib import redirect_stdout
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
 from neuronetz_gateway.cli import output
+from tests.support.commands import Terminal
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
@@ -52,6 +54,16 @@ def test_a_table_in_a_pipe_is_cut_nowhere(capsys: pytest.CaptureFixture[str]) ->
     printed = capsys.readouterr().out
     assert "x" * 100 in printed
     assert "\x1b" not in printed
+
+
+def test_a_column_that_is_copied_from_is_never_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In 80 columns a key's prefix, there to be copied, stood on two lines."""
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("TERM", "xterm")
+    with redirect_stdout(Terminal()) as terminal:
+        output.table(("!PREFIX", "NAME", "MODELS"), [("nz_A1b2C3d4E", "a long name", "llama3.2:1b, qwen3:latest")])
+    assert "nz_A1b2C3d4E" in terminal.getvalue()
+    assert "qwen3:latest" in terminal.getvalue()
 
 
 def test_a_name_that_others_chose_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
