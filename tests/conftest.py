@@ -8,6 +8,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+import structlog
 
 from neuronetz_gateway.db.migrating import migrate
 from neuronetz_gateway.embedded.postgres import EmbeddedPostgres
@@ -16,6 +17,15 @@ from tests.support.fake_ollama import FakeOllama
 from tests.support.stores import Stores, asyncpg_dsn
 
 _numbers = itertools.count(1)
+
+# structlog's own default draws tracebacks with all locals, which holds the event loop for a second
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.processors.format_exc_info,
+        structlog.processors.KeyValueRenderer(),
+    ]
+)
 
 
 @pytest.fixture(scope="session")

@@ -146,10 +146,10 @@ def test_the_management_commands_make_a_tenant_whose_key_works(checkout: Checkou
 
 def test_a_refusal_reads_as_the_page_says(checkout: Checkout) -> None:
     nz = ".venv/bin/neuronetz-gateway create-key --env-file .quickstart/gateway.env"
-    key = checkout.paste(f"{nz} --tenant demo --name once --rpm 1 --quiet").strip()
+    key = checkout.paste(f"{nz} --tenant demo --name twice --rpm 2 --quiet").strip()
     question = {"model": MODEL, "prompt": "Hello", "stream": False, "options": {"num_predict": 1}}
     with checkout.http(key) as http:
-        assert http.post("/api/generate", json=question).status_code == httpx.codes.OK
+        assert [http.post("/api/generate", json=question).status_code for _ in range(2)] == [httpx.codes.OK] * 2
         refused = http.post("/api/generate", json=question)
     assert (refused.status_code, "retry-after" in refused.headers) == (httpx.codes.TOO_MANY_REQUESTS, True)
     assert _without_figures(refused.json()["error"]) == _without_figures(json.loads(REFUSAL)["error"])

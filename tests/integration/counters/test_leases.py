@@ -200,12 +200,12 @@ class OddCounters(RateCounters):
 
 async def test_a_defect_in_one_heartbeat_does_not_end_those_that_follow(connection: BatchedRedis) -> None:
     """The task ended in silence; half a minute later every place under every limit was free to be taken twice."""
-    counters = OddCounters(connection, lease_seconds=1.0)
+    counters = OddCounters(connection, lease_seconds=2.0)
     keeper = LeaseKeeper(counters, heartbeat_seconds=0.1)
     await keeper.start()
     principal = a_principal(key=Limits(concurrent=1))
     keeper.hold(await admitted(counters, principal))
-    await asyncio.sleep(1.2)
+    await asyncio.sleep(2.4)
     assert isinstance(await counters.admit(principal, uuid7(), 1), Refused)
     assert counters.shown
     await keeper.aclose()
