@@ -12,7 +12,7 @@ from tests.support.fake_ollama_paths import Family, Kind, Match
 
 VERSION = "0.33.0-rc2"
 SYSTEM_PROMPT = "You are the house model. This prompt is nobody's business."
-BLOB_PATH = "/root/.ollama/models/blobs/sha256-0123456789abcdef"
+BLOB_PATH = "/usr/share/ollama/.ollama/models/blobs/sha256-0123456789abcdef"
 DIMENSIONS = 8
 
 
