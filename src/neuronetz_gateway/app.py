@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 
 from neuronetz_gateway.domain.identifier import uuid7
 from neuronetz_gateway.http.access_log import AccessLog
-from neuronetz_gateway.http.endpoint_table import EndpointTable
+from neuronetz_gateway.http.endpoint_table import EndpointTable, Row
 from neuronetz_gateway.http.error_handlers import add_error_handlers, unmatched
 from neuronetz_gateway.http.middleware.authentication import AuthenticationMiddleware
 from neuronetz_gateway.http.middleware.budgeting import BudgetMiddleware
@@ -53,13 +53,16 @@ def create_app(settings: Settings, services: Services) -> ASGIApp:
     app.include_router(ops_router(readiness, services.metrics if settings.metrics_enabled else None))
     app.router.default = unmatched
     add_error_handlers(app)
-    chains = {
-        (endpoint.method, endpoint.path.encode("ascii")): chain_of(endpoint, settings, services, relay)
-        for endpoint in ENDPOINTS
-    }
-    return AccessLog(
-        EndpointTable(chains, app), metrics=services.metrics, new_id=uuid7, trusted_proxies=settings.proxy_networks
-    )
+    chains: dict[Row, ASGIApp] = {}
+    named: dict[Row, ASGIApp] = {}
+    for endpoint in ENDPOINTS:
+        chain = chain_of(endpoint, settings, services, relay)
+        if endpoint.prefix is None:
+            chains[endpoint.method, endpoint.path.encode("ascii")] = chain
+        else:
+            named[endpoint.method, endpoint.prefix.encode("ascii")] = chain
+    table = EndpointTable(chains, named, app)
+    return AccessLog(table, metrics=services.metrics, new_id=uuid7, trusted_proxies=settings.proxy_networks)
 
 
 def chain_of(endpoint: Endpoint, settings: Settings, services: Services, relay: Relay) -> ASGIApp:

@@ -9,6 +9,7 @@ GatewayError
 ├── ForbiddenError               403
 │   ├── TenantSuspendedError
 │   ├── ModelForbiddenError
+│   ├── LoadingForbiddenError
 │   └── EndpointBlockedError
 ├── NotFoundError                404
 │   └── EndpointNotFoundError
@@ -76,6 +77,10 @@ class TenantSuspendedError(ForbiddenError):
 
 class ModelForbiddenError(ForbiddenError):
     code = "model_not_allowed"
+
+
+class LoadingForbiddenError(ForbiddenError):
+    code = "loading_not_allowed"
 
 
 class EndpointBlockedError(ForbiddenError):

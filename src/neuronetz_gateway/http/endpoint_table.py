@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from neuronetz_gateway.errors import GatewayError
 from neuronetz_gateway.http.error_handlers import render
 from neuronetz_gateway.http.exchange import find_exchange
+from neuronetz_gateway.surfaces.model_paths import model_in
 
 type Row = tuple[str, bytes]
 
@@ -19,11 +20,12 @@ class EndpointTable:
     replaces a framework's stack of five middlewares and a walk over routes (a tenth of a request, docs/decisions/0002).
     """
 
-    def __init__(self, chains: Mapping[Row, ASGIApp], elsewhere: ASGIApp) -> None:
-        self.chains, self.elsewhere = dict(chains), elsewhere
+    def __init__(self, chains: Mapping[Row, ASGIApp], named: Mapping[Row, ASGIApp], elsewhere: ASGIApp) -> None:
+        """`named` has the chains of paths that end with a model's name, by what stands before it."""
+        self.chains, self.named, self.elsewhere = dict(chains), dict(named), elsewhere
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        chain = self.chains.get((scope["method"], scope["raw_path"])) if scope["type"] == "http" else None
+        chain = self._chain(scope) if scope["type"] == "http" else None
         if chain is None:
             await self.elsewhere(scope, receive, send)
             return
@@ -40,3 +42,13 @@ class EndpointTable:
                     scope, receive, send
                 )
             raise
+
+    def _chain(self, scope: Scope) -> ASGIApp | None:
+        method, path = scope["method"], scope["raw_path"]
+        chain = self.chains.get((method, path))
+        if chain is not None:
+            return chain
+        for (named_method, prefix), named_chain in self.named.items():
+            if method == named_method and model_in(path, prefix) is not None:
+                return named_chain
+        return None

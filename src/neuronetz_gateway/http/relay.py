@@ -4,10 +4,11 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 import httpx
+import orjson
 from starlette.types import Receive, Scope, Send
 
 from neuronetz_gateway.domain.audit import Outcome
-from neuronetz_gateway.errors import OverloadedError, UpstreamBrokenError
+from neuronetz_gateway.errors import NotFoundError, OverloadedError, UpstreamBrokenError
 from neuronetz_gateway.http.caller_watch import LISTEN_AFTER_SECONDS, CallerWatch, RelayEndedError
 from neuronetz_gateway.http.common_timer import CommonTimer
 from neuronetz_gateway.http.ending import OK_STATUS, end_from_outside, outcome_of, refused, start_response
@@ -17,7 +18,7 @@ from neuronetz_gateway.http.upstream_errors import failure_of, refusal_of
 from neuronetz_gateway.services.rate_limiting import RateLimiter
 from neuronetz_gateway.upstream.client import Upstream
 
-_MAX_LISTING_BYTES = 32 * 1024 * 1024
+_MAX_SHOWN_BYTES = 32 * 1024 * 1024
 _MAX_ERROR_BYTES = 64 * 1024
 
 
@@ -58,7 +59,9 @@ class Relay:
             exchange.forwarded = True
 
         try:
-            response = await self.upstream.open(endpoint.method, endpoint.path, _body(exchange), going_up)
+            response = await self.upstream.open(
+                endpoint.upstream_method, endpoint.upstream_path, _body(exchange), going_up
+            )
         except httpx.TransportError as error:
             exchange.forwarded = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
             failure = failure_of(error)
@@ -72,7 +75,9 @@ class Relay:
 
 def _body(exchange: Exchange) -> bytes:
     inference = exchange.endpoint.inference
-    return inference.write(exchange.call, exchange.reservation.granted_output_tokens) if inference else b""
+    if inference is not None:
+        return inference.write(exchange.call, exchange.reservation.granted_output_tokens)
+    return orjson.dumps(exchange.call.body) if exchange.endpoint.asks else b""
 
 
 async def _answer(exchange: Exchange, response: httpx.Response, send: Send) -> None:
@@ -80,17 +85,19 @@ async def _answer(exchange: Exchange, response: httpx.Response, send: Send) -> N
     if response.status_code != OK_STATUS:
         body = await _whole(exchange, response, _MAX_ERROR_BYTES)
         raise refused(exchange, Outcome.UPSTREAM_REFUSED, refusal_of(response.status_code, body))
-    if exchange.endpoint.filtered is not None:
-        await _send_listing(exchange, response, send)
+    if exchange.endpoint.shown is not None:
+        await _send_shown(exchange, response, send)
     else:
         await Passage(exchange, response, send).run()
 
 
-async def _send_listing(exchange: Exchange, response: httpx.Response, send: Send) -> None:
-    filtered = exchange.endpoint.filtered
-    body = await _whole(exchange, response, _MAX_LISTING_BYTES)
+async def _send_shown(exchange: Exchange, response: httpx.Response, send: Send) -> None:
+    show = exchange.endpoint.shown
+    body = await _whole(exchange, response, _MAX_SHOWN_BYTES)
     try:
-        shown = filtered(body, exchange.principal.allows) if filtered else body
+        shown = show(body, exchange.call, exchange.principal.allows) if show else body
+    except NotFoundError as error:
+        raise refused(exchange, Outcome.UPSTREAM_REFUSED, error) from None
     except UpstreamBrokenError as error:
         raise refused(exchange, Outcome.UPSTREAM_BROKEN, error) from None
     headers = [(b"content-type", b"application/json; charset=utf-8"), (b"content-length", b"%d" % len(shown))]

@@ -1,6 +1,5 @@
 """Lists of models, reduced to those that a caller may use."""
 
-from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -8,11 +7,10 @@ import orjson
 from neuronetz_gateway.domain.model_name import ModelNameError, canonical
 from neuronetz_gateway.errors import UpstreamBrokenError
 from neuronetz_gateway.surfaces.framing import json_object
+from neuronetz_gateway.surfaces.surface import Allows, Call
 
-type Allows = Callable[[str], bool]
 
-
-def tags(body: bytes, allows: Allows) -> bytes:
+def tags(body: bytes, _: Call, allows: Allows) -> bytes:
     """The answer of /api/tags, its shape kept.
 
     Raises UpstreamBrokenError: the body is no such list, so that nothing of it may be shown.
@@ -20,7 +18,7 @@ def tags(body: bytes, allows: Allows) -> bytes:
     return _reduced(body, "models", ("name", "model"), allows)
 
 
-def models(body: bytes, allows: Allows) -> bytes:
+def models(body: bytes, _: Call, allows: Allows) -> bytes:
     """The answer of /v1/models; see tags."""
     return _reduced(body, "data", ("id",), allows)
 

@@ -105,6 +105,6 @@ EMBED = Endpoint(
     ),
 )
 
-TAGS = Endpoint("GET", "/api/tags", OLLAMA, filtered=listings.tags)
+TAGS = Endpoint("GET", "/api/tags", OLLAMA, shown=listings.tags)
 
 VERSION = Endpoint("GET", "/api/version", OLLAMA)

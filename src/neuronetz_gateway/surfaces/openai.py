@@ -11,6 +11,7 @@ from neuronetz_gateway.surfaces.body_metering import BodyMeter, UsageKeys
 from neuronetz_gateway.surfaces.credentials import bearer
 from neuronetz_gateway.surfaces.editing import UsageRemover
 from neuronetz_gateway.surfaces.error_headers import retry_headers
+from neuronetz_gateway.surfaces.failures import failure_of
 from neuronetz_gateway.surfaces.metering import SseMeter
 from neuronetz_gateway.surfaces.reading import Reader, check_granted
 from neuronetz_gateway.surfaces.surface import (
@@ -27,20 +28,9 @@ _GENERATION_USAGE = UsageKeys("prompt_tokens", "completion_tokens", inside="usag
 _EMBEDDING_USAGE = UsageKeys("prompt_tokens", None, inside="usage")
 _DELTA_CONTENT = ("content", "reasoning", "reasoning_content", "tool_calls")
 
-# By code where it says more than the status; the types are those that the SDKs' users know.
-_TYPES_BY_CODE = {"insufficient_quota": "insufficient_quota"}
-_TYPES_BY_STATUS = {
-    403: "permission_error",
-    404: "not_found_error",
-    429: "rate_limit_error",
-}
-_FIRST_SERVER_STATUS = 500
-
 
 def error_body(error: GatewayError, _: str) -> bytes:
-    kind = _TYPES_BY_CODE.get(error.code) or _TYPES_BY_STATUS.get(error.status)
-    if kind is None:
-        kind = "api_error" if error.status >= _FIRST_SERVER_STATUS else "invalid_request_error"
+    kind = failure_of(error).openai_type
     return orjson.dumps({"error": {"message": error.message, "type": kind, "param": error.field, "code": error.code}})
 
 
@@ -130,4 +120,4 @@ EMBEDDINGS = Endpoint(
     ),
 )
 
-MODELS = Endpoint("GET", "/v1/models", OPENAI, filtered=listings.models)
+MODELS = Endpoint("GET", "/v1/models", OPENAI, shown=listings.models)

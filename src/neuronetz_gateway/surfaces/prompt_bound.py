@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from neuronetz_gateway.domain.model_facts import ModelFacts
 from neuronetz_gateway.surfaces.surface import JsonObject, RequestRules
 
 TOKENS_AROUND_A_MESSAGE = 16
@@ -21,23 +22,24 @@ _HEADER_CHARACTERS = 100  # a data URL's own, such as data:image/png;base64,
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM")
 
 
-def of_inputs(body: JsonObject, _: RequestRules) -> int:
-    """The bound of the texts to embed, which no template surrounds."""
+def of_inputs(body: JsonObject, _: RequestRules, facts: ModelFacts) -> int:
+    """The bound of the texts to embed, which no template surrounds: none is more than its context holds."""
     inputs = body["input"]
-    return len(orjson.dumps(inputs)) + TOKENS_AROUND_A_MESSAGE * (len(inputs) if type(inputs) is list else 1)
+    return sum(within(facts, _of_input(text)) for text in (inputs if type(inputs) is list else (inputs,)))
 
 
-def of_prompt(body: JsonObject, rules: RequestRules) -> int:
-    return _of_texts(body, 1, rules) + _of_images(body.get("images", ()), rules) + _of_tools([body.get("tools")])
+def of_prompt(body: JsonObject, rules: RequestRules, facts: ModelFacts) -> int:
+    images = of_images(body.get("images", ()), rules)
+    return within(facts, of_texts(body, 1, facts) + images + of_tools([body.get("tools")]))
 
 
-def of_messages(body: JsonObject, rules: RequestRules) -> int:
+def of_messages(body: JsonObject, rules: RequestRules, facts: ModelFacts) -> int:
     messages = body["messages"]
     images = [image for message in messages if "images" in message for image in message["images"]]
-    return _of_texts(body, len(messages), rules) + _of_images(images, rules) + _of_tools(_tools(body))
+    return within(facts, of_texts(body, len(messages), facts) + of_images(images, rules) + of_tools(_tools(body)))
 
 
-def of_messages_in_parts(body: JsonObject, rules: RequestRules) -> int:
+def of_messages_in_parts(body: JsonObject, rules: RequestRules, facts: ModelFacts) -> int:
     """As of_messages, where content may be a list of parts, each of which Ollama makes a message (openai.go)."""
     count = len(body["messages"])
     images: list[str] = []
@@ -46,15 +48,24 @@ def of_messages_in_parts(body: JsonObject, rules: RequestRules) -> int:
         if type(content) is list:
             count += len(content)
             images.extend(source for part in content if (source := _image_source(part)) is not None)
-    return _of_texts(body, count, rules) + _of_images(images, rules) + _of_tools(_tools(body))
+    return within(facts, of_texts(body, count, facts) + of_images(images, rules) + of_tools(_tools(body)))
 
 
-def _of_texts(body: JsonObject, messages: int, rules: RequestRules) -> int:
+def within(facts: ModelFacts, bound: int) -> int:
+    """No prompt is longer than the model's context, which Ollama cuts it down to."""
+    return bound if facts.context_tokens is None else min(bound, facts.context_tokens)
+
+
+def of_texts(body: JsonObject, messages: int, facts: ModelFacts) -> int:
     """A token covers at least one byte of the body that is sent."""
-    return len(orjson.dumps(body)) + TOKENS_AROUND_A_MESSAGE * messages + rules.template_tokens
+    return len(orjson.dumps(body)) + TOKENS_AROUND_A_MESSAGE * messages + facts.template_tokens
 
 
-def _of_images(images: Iterable[str], rules: RequestRules) -> int:
+def _of_input(text: str) -> int:
+    return len(orjson.dumps(text)) + TOKENS_AROUND_A_MESSAGE
+
+
+def of_images(images: Iterable[str], rules: RequestRules) -> int:
     """What images count instead of their bytes, which the body's length holds already."""
     return sum(rules.image_tokens - (len(image) if _is_image(image) else 0) for image in images)
 
@@ -63,7 +74,7 @@ def _tools(body: JsonObject) -> list[Any]:
     return [body.get("tools"), *(message["tool_calls"] for message in body["messages"] if "tool_calls" in message)]
 
 
-def _of_tools(tools: list[Any]) -> int:
+def of_tools(tools: list[Any]) -> int:
     """By how many bytes the tools, with the calls of them, may grow on their way into the prompt."""
     if not any(tools):
         return 0

@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from neuronetz_gateway.domain.model_facts import ModelFacts
 from neuronetz_gateway.domain.model_name import ModelNameError, canonical
 from neuronetz_gateway.errors import InvalidRequestError
 from neuronetz_gateway.surfaces.fields import Fields
 from neuronetz_gateway.surfaces.surface import Call, JsonObject, RequestRules
 
 type OutputAsked = Callable[[JsonObject], int | None]
+type PromptBound = Callable[[JsonObject, RequestRules, ModelFacts], int]
 
 
 def no_output(_: JsonObject) -> int | None:
@@ -31,7 +33,7 @@ class Reader:
 
     fields: Fields
     subject: str
-    prompt_bound: Callable[[JsonObject, RequestRules], int]
+    prompt_bound: PromptBound
     output_asked: OutputAsked = no_output
     batched: bool = False
     streams_by_default: bool | None = None
@@ -50,7 +52,7 @@ class Reader:
         return Call(
             model=model,
             streamed=streamed,
-            prompt_bound_tokens=self.prompt_bound(body, rules),
+            prompt_bound_tokens=self.prompt_bound(body, rules, rules.facts(model)),
             output_asked_tokens=self.output_asked(body),
             body=body,
             usage_wanted=streamed and self.usage_wanted(body),

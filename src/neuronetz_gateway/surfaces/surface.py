@@ -4,18 +4,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from neuronetz_gateway.domain.model_facts import ModelFacts
 from neuronetz_gateway.domain.usage import MeterReading
 from neuronetz_gateway.errors import GatewayError
 
 type JsonObject = dict[str, Any]
 type RawHeaders = Sequence[tuple[bytes, bytes]]
+type Allows = Callable[[str], bool]
+"""Whether a caller may use a model, by its canonical name."""
+
+
+def nothing_known(_: str) -> ModelFacts | None:
+    return None
 
 
 @dataclass(frozen=True, slots=True)
 class RequestRules:
     """What the operator's settings say about request bodies.
 
-    template_tokens allows for a model's own template and system prompt; image_tokens is the bound of one image;
+    template_tokens allows for the template and system prompt of a model of which nothing is known, facts_of tells what
+    is known of one by its canonical name, from any thread, without waiting; image_tokens is the bound of one image;
     max_depth and max_nodes bound the JSON of a body; max_inputs bounds the texts of one embedding request, each
     of which the upstream works on at the same time (OLLAMA §4.4).
     """
@@ -25,6 +33,11 @@ class RequestRules:
     max_depth: int = 64
     max_nodes: int = 100_000
     max_inputs: int = 2048
+    facts_of: Callable[[str], ModelFacts | None] = nothing_known
+
+    def facts(self, model: str) -> ModelFacts:
+        """What is known of a model, or what has to be assumed."""
+        return self.facts_of(model) or ModelFacts(self.template_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +45,8 @@ class Call:
     """A request body, read: what it asks for and what will be sent in its place.
 
     model is canonical; prompt_bound_tokens bounds the prompt from above without a tokenizer (DESIGN §5);
-    output_asked_tokens is None where the caller set no cap; adjusted names the fields that policy changed.
+    output_asked_tokens is None where the caller set no cap; adjusted names the fields that policy changed. loads says
+    that nothing is generated: the model is loaded or unloaded, which only some keys may ask for (OLLAMA §1.1).
     """
 
     model: str
@@ -42,6 +56,7 @@ class Call:
     body: JsonObject
     usage_wanted: bool = False
     adjusted: tuple[str, ...] = ()
+    loads: bool = False
 
 
 class Meter(Protocol):
@@ -104,14 +119,29 @@ class Inference:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One row of the table of what exists: a method on a literal path.
+    """One row of the table of what exists: a method on a literal path, or on a path that ends with a model's name.
 
-    inference is None for routes that take no body and cost no tokens; filtered then rewrites a whole answer
-    so that it shows only the models for which the predicate (over canonical names) holds.
+    inference is None for routes that cost no tokens; asks then reads their body, where they take one. shown rewrites
+    a whole answer, given the call and which models the caller may use (canonical names), so that nothing of another
+    model, nor of the host, is seen; it raises NotFoundError or UpstreamBrokenError. The upstream is asked by
+    upstream_method on upstream_path, never on the caller's own.
     """
 
     method: str
     path: str
     surface: Surface
     inference: Inference | None = None
-    filtered: Callable[[bytes, Callable[[str], bool]], bytes] | None = None
+    asks: Callable[[JsonObject, RequestRules], Call] | None = None
+    shown: Callable[[bytes, Call, Allows], bytes] | None = None
+    upstream_method: str = ""
+    upstream_path: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "upstream_method", self.upstream_method or self.method)
+        object.__setattr__(self, "upstream_path", self.upstream_path or self.path)
+
+    @property
+    def prefix(self) -> str | None:
+        """What stands before the name of a model in the path, None for a literal path."""
+        before, brace, _ = self.path.partition("{")
+        return before if brace else None

@@ -6,6 +6,9 @@ import pytest
 from neuronetz_gateway.errors import UpstreamBrokenError
 from neuronetz_gateway.surfaces.ollama import TAGS
 from neuronetz_gateway.surfaces.openai import MODELS
+from neuronetz_gateway.surfaces.surface import Call
+
+NO_CALL = Call(model="", streamed=False, prompt_bound_tokens=0, output_asked_tokens=0, body={})
 
 
 def allows(model: str) -> bool:
@@ -17,8 +20,8 @@ def tags(*entries: object) -> bytes:
 
 
 def reduced(body: bytes) -> object:
-    assert TAGS.filtered is not None
-    return orjson.loads(TAGS.filtered(body, allows))
+    assert TAGS.shown is not None
+    return orjson.loads(TAGS.shown(body, NO_CALL, allows))
 
 
 @pytest.mark.promise("A12", "A13")
@@ -53,10 +56,10 @@ def test_an_entry_that_is_not_plainly_an_allowed_local_model_is_left_out(entry: 
 
 
 def test_the_openai_list_is_reduced_alike() -> None:
-    assert MODELS.filtered is not None
+    assert MODELS.shown is not None
     entries = [{"id": name, "object": "model"} for name in ("a:latest", "secret:1", "a:cloud", "library/b:1")]
     body = orjson.dumps({"object": "list", "data": entries})
-    assert orjson.loads(MODELS.filtered(body, allows)) == {"object": "list", "data": [entries[0], entries[3]]}
+    assert orjson.loads(MODELS.shown(body, NO_CALL, allows)) == {"object": "list", "data": [entries[0], entries[3]]}
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b'{"models":{}}', b'{"models":[', b"\xff"])

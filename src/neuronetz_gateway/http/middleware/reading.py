@@ -1,12 +1,15 @@
 """Step 3: the body, read once, bounded, strictly, now that we know for whom."""
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import replace
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from neuronetz_gateway.domain.principal import Principal
 from neuronetz_gateway.errors import (
+    EndpointNotFoundError,
     InvalidRequestError,
     ModelForbiddenError,
     RequestTimeoutError,
@@ -14,8 +17,11 @@ from neuronetz_gateway.errors import (
     UnsupportedMediaTypeError,
 )
 from neuronetz_gateway.http.exchange import exchange_of
+from neuronetz_gateway.surfaces.model_paths import model_in
 from neuronetz_gateway.surfaces.strict_json import parse
-from neuronetz_gateway.surfaces.surface import Call, Endpoint, Inference, JsonObject, RequestRules
+from neuronetz_gateway.surfaces.surface import Call, Endpoint, JsonObject, RequestRules
+
+type Reads = Callable[[JsonObject, RequestRules], Call]
 
 _OFF_LOOP_BYTES = 64 * 1024  # parsing more than this can hold the event loop for longer than about 1 ms
 _NO_BODY = Call(model="", streamed=False, prompt_bound_tokens=0, output_asked_tokens=0, body={})
@@ -31,27 +37,31 @@ class ReadingMiddleware:
         max_body_bytes: int,
         body_timeout_seconds: float,
     ) -> None:
-        self.app, self.inference, self.rules = app, endpoint.inference, rules
+        self.app, self.rules = app, rules
+        self.reads = endpoint.inference.read if endpoint.inference else endpoint.asks
+        self.prefix = endpoint.prefix.encode("ascii") if endpoint.prefix else None
         self.max_body_bytes, self.body_timeout_seconds = max_body_bytes, body_timeout_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = exchange_of(scope)
-        if self.inference is None:
-            exchange.call = _NO_BODY
-        else:
-            if exchange.known_call is None:  # on the second way through a stale chain the body is read already
-                exchange.call = await self._read(scope, receive, self.inference)
-            _check_model(exchange.principal, exchange.call.model)
+        if exchange.known_call is None:  # on the second way through a stale chain the body is read already
+            exchange.call = await self._call_of(scope, receive)
+        _check_model(exchange.principal, exchange.call)
         await self.app(scope, receive, send)
 
-    async def _read(self, scope: Scope, receive: Receive, inference: Inference) -> Call:
+    async def _call_of(self, scope: Scope, receive: Receive) -> Call:
+        if self.reads is not None:
+            return await self._read(scope, receive, self.reads)
+        return _NO_BODY if self.prefix is None else _named(model_in(scope["raw_path"], self.prefix))
+
+    async def _read(self, scope: Scope, receive: Receive, reads: Reads) -> Call:
         self._check_head(scope)
         # Begun at once: nearly every body is here already, with nothing to wait for that would need a time-out.
         arrival = asyncio.Task(self._body(receive), loop=asyncio.get_running_loop(), eager_start=True)
         body = arrival.result() if arrival.done() else await self._in_time(arrival)
         if len(body) > _OFF_LOOP_BYTES:
-            return await asyncio.to_thread(self._call, body, inference)
-        return self._call(body, inference)
+            return await asyncio.to_thread(self._call, body, reads)
+        return self._call(body, reads)
 
     async def _in_time(self, arrival: asyncio.Task[bytes]) -> bytes:
         try:
@@ -62,9 +72,9 @@ class ReadingMiddleware:
                 f"The request body did not arrive within {self.body_timeout_seconds:g} s."
             ) from None
 
-    def _call(self, body: bytes, inference: Inference) -> Call:
+    def _call(self, body: bytes, reads: Reads) -> Call:
         value: JsonObject = parse(body, max_depth=self.rules.max_depth, max_nodes=self.rules.max_nodes)
-        return inference.read(value, self.rules)
+        return reads(value, self.rules)
 
     def _check_head(self, scope: Scope) -> None:
         for name, value in scope["headers"]:
@@ -98,8 +108,16 @@ class ReadingMiddleware:
         return RequestTooLargeError(f"The request body is larger than {self.max_body_bytes} bytes (MAX_BODY_BYTES).")
 
 
-def _check_model(principal: Principal, model: str) -> None:
-    if not principal.allows(model):
+def _named(model: str | None) -> Call:
+    """The call of a path that names a model; none that names none is routed here."""
+    if model is None:
+        raise EndpointNotFoundError("There is no such endpoint here.")
+    return replace(_NO_BODY, model=model)
+
+
+def _check_model(principal: Principal, call: Call) -> None:
+    model = call.model
+    if model and not principal.allows(model):
         raise ModelForbiddenError(
             f"This key may not use the model '{model}'. The list of models shows which it may use.", field="model"
         )

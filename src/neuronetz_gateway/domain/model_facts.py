@@ -1,0 +1,15 @@
+"""What is known of a model beyond its name."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What a model adds to every prompt and how much it can hold at all, in tokens.
+
+    template_tokens bounds its own template, system prompt and messages (DESIGN §5: a token covers at least one byte);
+    context_tokens is None where it is not known.
+    """
+
+    template_tokens: int
+    context_tokens: int | None = None
