@@ -34,6 +34,7 @@ async def make_tenancy(
     key_limits: Limits | None = None,
     models: Iterable[str] | None = None,
     key_models: Iterable[str] | None = None,
+    may_load_models: bool = False,
     budget: dict[Period, int | None] | None = None,
     expires_at: datetime | None = None,
 ) -> Tenancy:
@@ -46,7 +47,14 @@ async def make_tenancy(
     )
     if budget:
         await services.budgets.set_for_tenant(tenant.name, budget)
-    return await make_key(services, tenant, limits=key_limits, models=key_models, expires_at=expires_at)
+    return await make_key(
+        services,
+        tenant,
+        limits=key_limits,
+        models=key_models,
+        may_load_models=may_load_models,
+        expires_at=expires_at,
+    )
 
 
 async def make_key(
@@ -55,6 +63,7 @@ async def make_key(
     *,
     limits: Limits | None = None,
     models: Iterable[str] | None = None,
+    may_load_models: bool = False,
     expires_at: datetime | None = None,
 ) -> Tenancy:
     """Another key of a tenant."""
@@ -63,6 +72,7 @@ async def make_key(
         f"key-{next(_numbers)}",
         limits=limits or Limits(),
         allowed_models=None if models is None else frozenset(models),
+        may_load_models=may_load_models,
         expires_at=expires_at,
     )
     return Tenancy(tenant, issued.api_key, issued.plain.value)

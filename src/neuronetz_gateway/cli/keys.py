@@ -14,7 +14,6 @@ from neuronetz_gateway.cli.records import (
     key_status,
     limit_cells,
     limits_words,
-    models_words,
 )
 from neuronetz_gateway.cli.runtime import actor, run
 from neuronetz_gateway.domain.api_key import ApiKey
@@ -36,6 +35,13 @@ def create_key(
     tpm: Tpm = None,
     concurrent: Concurrent = None,
     models: Models = None,
+    may_load_models: Annotated[
+        bool,
+        typer.Option(
+            "--may-load-models",
+            help="Let an empty prompt load a model or, with keep_alive 0, unload it, for all tenants.",
+        ),
+    ] = False,
     expires: Annotated[
         str | None,
         typer.Option(
@@ -57,7 +63,12 @@ def create_key(
 
     async def work(services: Services) -> IssuedKey:
         return await services.api_keys.issue(
-            tenant, label, limits=limits, allowed_models=allowed, expires_at=expires_at
+            tenant,
+            label,
+            limits=limits,
+            allowed_models=allowed,
+            may_load_models=may_load_models,
+            expires_at=expires_at,
         )
 
     _show_issued(run(work, env_file), (("tenant", tenant),), quiet=quiet, as_json=as_json)
@@ -88,7 +99,7 @@ def list_keys(
                 key.prefix,
                 key.name,
                 key_status(key, now),
-                "-" if key.allowed_models is None else models_words(key.allowed_models),
+                key_models_words(key, "-"),
                 *limit_cells(key.limits),
                 output.instant(key.expires_at),
             )

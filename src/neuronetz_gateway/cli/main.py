@@ -67,7 +67,11 @@ COMMANDS = (
         "set-models",
         "What may be used",
         models.set_models,
-        ("--tenant acme --allow-all", "--key nz_AbC123xyZ --models llama3.2:1b"),
+        (
+            "--tenant acme --allow-all",
+            "--key nz_AbC123xyZ --models llama3.2:1b",
+            "--key nz_AbC123xyZ --may-load-models",
+        ),
     ),
     Command("list-models", "What may be used", models.list_models, ("", "--tenant acme")),
     Command("show-usage", "What may be used", usage.show_usage, ("--tenant acme", "--key nz_AbC123xyZ --json")),

@@ -27,22 +27,32 @@ AllowAll = Annotated[
     ),
 ]
 
+MayLoad = Annotated[
+    bool | None,
+    typer.Option(
+        "--may-load-models/--may-not-load-models",
+        show_default=False,
+        help="Key: whether an empty prompt loads a model or, with keep_alive 0, unloads it, for all tenants.",
+    ),
+]
+
 
 def set_models(
     tenant: TenantScope = None,
     key: KeyScope = None,
     models: Models = None,
     allow_all: AllowAll = None,
+    may_load: MayLoad = None,
     as_json: AsJson = False,
     env_file: EnvFile = None,
 ) -> None:
     """Say which models a tenant or a key may use, from the next request on; a key only narrows its tenant's.
 
-    --models A,B allows these alone (an empty list allows none); --allow-all allows all.
+    --models A,B allows these alone (an empty list allows none); --allow-all allows all. --may-load-models lets a key
+    load and unload what it may use; it may be given alone.
     """
     scope = scope_of(tenant, key)
-    if (models is None) == (allow_all is None):
-        raise InvalidRequestError("Say which models: --models A,B or --allow-all or --no-allow-all, one of them.")
+    _check_options(scope, models, allow_all, may_load)
     listed = None if models is None else parsing.models(models)
 
     async def work(services: Services) -> dict[str, Any]:
@@ -51,11 +61,7 @@ def set_models(
                 scope.name, allow_all=False if listed is not None else allow_all, models=listed
             )
             return _tenant_record(changed)
-        if listed is None and not allow_all:
-            before = (await services.usage.of_key(scope.prefix)).key
-            kept = before.allowed_models if before is not None and before.allowed_models else frozenset[str]()
-            return _key_record(await services.api_keys.set_models(scope.prefix, kept))
-        return _key_record(await services.api_keys.set_models(scope.prefix, listed))
+        return _key_record(await _changed_key(services, scope.prefix, listed, allow_all, may_load))
 
     record = run(work, env_file)
     if as_json:
@@ -64,7 +70,8 @@ def set_models(
     kind = "tenant" if isinstance(scope, OfTenant) else "key"
     inherits = kind == "key" and record["models"] is None
     words = "as its tenant" if inherits else models_words(record["models"], allow_all=record["allow_all_models"])
-    output.line(f"Models of {kind} {record[kind]}: {words}.")
+    loading = "; it may load and unload them" if record.get("may_load_models") else ""
+    output.line(f"Models of {kind} {record[kind]}: {words}{loading}.")
 
 
 def list_models(
@@ -91,6 +98,31 @@ def list_models(
     )
 
 
+def _check_options(scope: Scope, models: str | None, allow_all: bool | None, may_load: bool | None) -> None:
+    if (models is None) == (allow_all is None) and (may_load is None or models is not None):
+        raise InvalidRequestError(
+            "Say which models: --models A,B or --allow-all or --no-allow-all, one of them; of a key also "
+            "--may-load-models or --may-not-load-models."
+        )
+    if may_load is not None and isinstance(scope, OfTenant):
+        raise InvalidRequestError("A tenant has no say in loading; give --may-load-models to a key: --key PREFIX.")
+
+
+async def _changed_key(
+    services: Services, prefix: str, listed: frozenset[str] | None, allow_all: bool | None, may_load: bool | None
+) -> ApiKey:
+    """The key once all that was asked for is done; without a list or allow_all its models stay as they are."""
+    models_stay = listed is None and allow_all is None
+    if listed is None and allow_all is False:
+        before = (await services.usage.of_key(prefix)).key
+        listed = before.allowed_models if before is not None and before.allowed_models else frozenset()
+    if may_load is None:
+        return await services.api_keys.set_models(prefix, listed)
+    if not models_stay:
+        await services.api_keys.set_models(prefix, listed)
+    return await services.api_keys.set_loading(prefix, allowed=may_load)
+
+
 def _tenant_record(tenant: Tenant) -> dict[str, Any]:
     return {
         "tenant": tenant.name,
@@ -102,7 +134,12 @@ def _tenant_record(tenant: Tenant) -> dict[str, Any]:
 def _key_record(key: ApiKey) -> dict[str, Any]:
     """A key's models are null where it inherits its tenant's."""
     models = None if key.allowed_models is None else sorted(key.allowed_models)
-    return {"key": key.prefix, "allow_all_models": False, "models": models}
+    return {
+        "key": key.prefix,
+        "allow_all_models": False,
+        "models": models,
+        "may_load_models": key.may_load_models,
+    }
 
 
 async def _allowance(services: Services, scope: Scope) -> tuple[bool, frozenset[str]]:

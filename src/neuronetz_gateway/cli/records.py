@@ -35,6 +35,7 @@ def key_record(key: ApiKey, now: datetime) -> Record:
         "prefix": key.prefix,
         "status": key_status(key, now),
         "models": None if key.allowed_models is None else sorted(key.allowed_models),
+        "may_load_models": key.may_load_models,
         "limits": limits_record(key.limits),
         "expires_at": iso(key.expires_at),
         "revoked_at": iso(key.revoked_at),
@@ -90,5 +91,7 @@ def models_words(models: Iterable[str], *, allow_all: bool = False) -> str:
     return "all" if allow_all else ", ".join(sorted(models)) or "none"
 
 
-def key_models_words(key: ApiKey) -> str:
-    return "as its tenant" if key.allowed_models is None else models_words(key.allowed_models)
+def key_models_words(key: ApiKey, inherits: str = "as its tenant") -> str:
+    """The models of a key in words; `inherits` where they are its tenant's."""
+    words = inherits if key.allowed_models is None else models_words(key.allowed_models)
+    return f"{words}; may load and unload" if key.may_load_models else words

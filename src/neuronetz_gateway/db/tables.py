@@ -64,6 +64,7 @@ api_keys = Table(
     Column("revoked_at", _MOMENT),
     Column("version", Integer, nullable=False, server_default=text("1")),
     Column("created_at", _MOMENT, nullable=False, server_default=_NOW),
+    Column("may_load_models", Boolean, nullable=False, server_default=text("false")),
     UniqueConstraint("prefix", name="api_keys_prefix_key"),
     UniqueConstraint("id", "tenant_id", name="api_keys_id_tenant_id_key"),
     Index("api_keys_tenant_id_idx", "tenant_id"),

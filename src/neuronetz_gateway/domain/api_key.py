@@ -37,7 +37,10 @@ class PlainKey:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key as operators see it. allowed_models None inherits the tenant's, an empty set denies."""
+    """A key as operators see it. allowed_models None inherits the tenant's, an empty set denies.
+
+    may_load_models lets it load or unload the models that it may use, which it does for all tenants at once.
+    """
 
     id: UUID
     tenant_id: UUID
@@ -45,6 +48,7 @@ class ApiKey:
     prefix: str
     limits: Limits
     allowed_models: frozenset[str] | None
+    may_load_models: bool
     expires_at: datetime | None
     revoked_at: datetime | None
     created_at: datetime

@@ -9,7 +9,10 @@ from neuronetz_gateway.domain.limit import Limits
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A verified key flattened with its tenant; the versions let the ledger tell when it is stale (DESIGN §3)."""
+    """A verified key flattened with its tenant; the versions let the ledger tell when it is stale (DESIGN §3).
+
+    may_load_models is the key's own: whether an empty prompt of it loads or unloads a model (OLLAMA §1.1).
+    """
 
     tenant_id: UUID
     tenant_name: str
@@ -24,6 +27,7 @@ class Principal:
     allowed_models: frozenset[str]
     time_zone: str
     expires_at: datetime | None
+    may_load_models: bool = False
 
     @property
     def limits(self) -> Limits:

@@ -44,6 +44,7 @@ class ApiKeys:
         pepper_id: str,
         created_at: datetime,
         allowed_models: Iterable[str] | None = None,
+        may_load_models: bool = False,
         expires_at: datetime | None = None,
     ) -> ApiKey:
         """Adds a key; raises ConflictError where the prefix is taken."""
@@ -58,6 +59,7 @@ class ApiKeys:
                 digest=digest,
                 pepper_id=pepper_id,
                 allowed_models=_model_list(allowed_models),
+                may_load_models=may_load_models,
                 expires_at=expires_at,
                 created_at=created_at,
             )
@@ -112,6 +114,11 @@ class ApiKeys:
     async def set_models(self, tenant_id: UUID, key_id: UUID, models: Iterable[str] | None) -> ApiKey:
         """Replaces the allow-list: None inherits the tenant's, an empty one denies; raises NotFoundError."""
         await self._connection.execute(_update(tenant_id, key_id).values(allowed_models=_model_list(models)))
+        return await self.get(tenant_id, key_id)
+
+    async def set_loading(self, tenant_id: UUID, key_id: UUID, *, allowed: bool) -> ApiKey:
+        """Says whether a key may load and unload models; raises NotFoundError."""
+        await self._connection.execute(_update(tenant_id, key_id).values(may_load_models=allowed))
         return await self.get(tenant_id, key_id)
 
     async def set_proven(
@@ -186,6 +193,7 @@ def _key(row: Row[Any]) -> ApiKey:
         prefix=row.prefix,
         limits=Limits(rpm=row.rpm, tpm=row.tpm, concurrent=row.concurrent, output_cap=row.output_cap),
         allowed_models=_models(row.allowed_models),
+        may_load_models=row.may_load_models,
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,
         created_at=row.created_at,
@@ -218,6 +226,7 @@ def _record(row: Row[Any]) -> KeyRecord:
         allowed_models=allowed,
         time_zone=row.time_zone,
         expires_at=row.expires_at,
+        may_load_models=row.may_load_models,
     )
     credential = KeyCredential(
         api_key_id=row.id,

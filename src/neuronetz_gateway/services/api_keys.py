@@ -53,13 +53,26 @@ class KeyRegistry:
         *,
         limits: Limits = _NO_LIMITS,
         allowed_models: frozenset[str] | None = None,
+        may_load_models: bool = False,
         expires_at: datetime | None = None,
     ) -> IssuedKey:
-        """A new key; its limits and models only narrow those of its tenant."""
+        """A new key; its limits and models only narrow those of its tenant.
+
+        may_load_models lets it load and unload those models, which no key may unless it is told so.
+        """
         plain, secret_hash = await self._minted()
         async with unit_of_work(self._database) as uow:
             tenant = await uow.tenants.get_by_name(tenant_name)
-            key = await self._add(uow, tenant.id, plain, secret_hash, name, allowed_models, expires_at)
+            key = await self._add(
+                uow,
+                tenant.id,
+                plain,
+                secret_hash,
+                name=name,
+                allowed_models=allowed_models,
+                may_load_models=may_load_models,
+                expires_at=expires_at,
+            )
             return IssuedKey(await _limited(uow, key, asdict(limits)), plain)
 
     async def list(self, tenant_name: str) -> list[ApiKey]:
@@ -78,7 +91,7 @@ class KeyRegistry:
             return await uow.api_keys.revoke(key.tenant_id, key.id, self._now())
 
     async def rotate(self, prefix: str, *, overlap_seconds: float, actor: str) -> IssuedKey:
-        """A new key with the name, limits, models, budgets and expiry of another, which dies after the overlap.
+        """A new key that has all of another's but its secret; the other one dies after the overlap.
 
         The budgets of the new key begin unused. Raises ConflictError for a key that is dead already.
         """
@@ -88,7 +101,16 @@ class KeyRegistry:
             now = self._now()
             if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= now):
                 raise ConflictError(f"The key {old.prefix} is revoked or expired; create-key makes a new one.")
-            new = await self._add(uow, old.tenant_id, plain, secret_hash, old.name, old.allowed_models, old.expires_at)
+            new = await self._add(
+                uow,
+                old.tenant_id,
+                plain,
+                secret_hash,
+                name=old.name,
+                allowed_models=old.allowed_models,
+                may_load_models=old.may_load_models,
+                expires_at=old.expires_at,
+            )
             new = await _limited(uow, new, asdict(old.limits))
             for budget in await uow.budgets.list(old.tenant_id, old.id):
                 await uow.budgets.set(old.tenant_id, "key", new.id, budget.period, budget.limit_tokens)
@@ -110,6 +132,12 @@ class KeyRegistry:
             key = await _by_prefix(uow, prefix)
             return await uow.api_keys.set_models(key.tenant_id, key.id, models)
 
+    async def set_loading(self, prefix: str, *, allowed: bool) -> ApiKey:
+        """Says whether a key may load and unload the models that it may use."""
+        async with unit_of_work(self._database) as uow:
+            key = await _by_prefix(uow, prefix)
+            return await uow.api_keys.set_loading(key.tenant_id, key.id, allowed=allowed)
+
     async def _minted(self) -> tuple[PlainKey, str]:
         plain = PlainKey.issue(self._choice)
         # Before the transaction: Argon2id takes its time, and no session is held while it does.
@@ -121,8 +149,10 @@ class KeyRegistry:
         tenant_id: UUID,
         plain: PlainKey,
         secret_hash: str,
+        *,
         name: str,
         allowed_models: frozenset[str] | None,
+        may_load_models: bool,
         expires_at: datetime | None,
     ) -> ApiKey:
         return await uow.api_keys.add(
@@ -135,6 +165,7 @@ class KeyRegistry:
             pepper_id=self._hasher.pepper_id,
             created_at=self._now(),
             allowed_models=allowed_models,
+            may_load_models=may_load_models,
             expires_at=expires_at,
         )
 

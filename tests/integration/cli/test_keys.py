@@ -47,13 +47,25 @@ def test_a_new_key_as_a_document(env_file: Path, acme: str) -> None:
     words = ("create-key", "--tenant", acme, "--name", "ci", "--tpm", "none", "--expires", "30d", "--json")
     key = command(*words, env_file=env_file).document
     assert key.keys() == {
-        "id", "tenant_id", "name", "prefix", "status", "models", "limits", "expires_at", "revoked_at", "created_at",
-        "key",
+        "id", "tenant_id", "name", "prefix", "status", "models", "may_load_models", "limits", "expires_at",
+        "revoked_at", "created_at", "key",
     }  # fmt: skip
     assert WHOLE_KEY.fullmatch(key["key"])
     assert (key["prefix"], key["status"], key["models"]) == (key["key"][:12], "active", None)
     ahead = datetime.fromisoformat(key["expires_at"]) - datetime.now(UTC)
     assert timedelta(days=29, hours=23) < ahead <= timedelta(days=30)
+
+
+def test_a_key_that_may_load_models_says_so_wherever_it_is_shown(env_file: Path, acme: str) -> None:
+    issued(env_file)
+    words = ("create-key", "--tenant", acme, "--name", "warmer", "--may-load-models")
+    assert "models   as its tenant; may load and unload\n" in command(*words, env_file=env_file).out
+    prefix = issued(env_file, "--may-load-models", "--models", "qwen3")[:12]
+    command("rotate-key", "--prefix", prefix, "--quiet", env_file=env_file)
+    table = command("list-keys", "--tenant", acme, env_file=env_file).out
+    assert "qwen3:latest; may load and unload" in table
+    keys = command("list-keys", "--tenant", acme, "--json", env_file=env_file).document["keys"]
+    assert [key["may_load_models"] for key in keys] == [False, True, True, True]
 
 
 @pytest.mark.promise("A7")

@@ -53,8 +53,38 @@ def test_the_models_of_a_key_are_its_own_or_its_tenants(env_file: Path, prefix: 
         "key": prefix,
         "allow_all_models": False,
         "models": ["qwen3:latest"],
+        "may_load_models": False,
     }
     assert command(*words, "--no-allow-all", env_file=env_file).out == f"Models of key {prefix}: qwen3:latest.\n"
+
+
+def test_a_key_may_load_models_once_it_is_told_so_whatever_its_models(env_file: Path, prefix: str) -> None:
+    words = ("set-models", "--key", prefix)
+    command(*words, "--models", "qwen3", env_file=env_file)
+    assert command(*words, "--may-load-models", env_file=env_file).out == (
+        f"Models of key {prefix}: qwen3:latest; it may load and unload them.\n"
+    )
+    assert command(*words, "--allow-all", "--json", env_file=env_file).document == {
+        "key": prefix,
+        "allow_all_models": False,
+        "models": None,
+        "may_load_models": True,
+    }
+    assert command(*words, "--may-not-load-models", "--models", "llama3.2", env_file=env_file).out == (
+        f"Models of key {prefix}: llama3.2:latest.\n"
+    )
+    assert command(*words, "--may-load-models", "--no-allow-all", env_file=env_file).out == (
+        f"Models of key {prefix}: llama3.2:latest; it may load and unload them.\n"
+    )
+
+
+def test_loading_is_for_a_key_to_be_told(env_file: Path, prefix: str) -> None:
+    refused = command("set-models", "--tenant", "acme", "--may-load-models", env_file=env_file)
+    assert "--key PREFIX" in refused.error
+    both = ("--models", "x", "--allow-all", "--may-load-models")
+    assert "one of them" in command("set-models", "--key", prefix, *both, env_file=env_file).error
+    [key] = command("list-keys", "--tenant", "acme", "--json", env_file=env_file).document["keys"]
+    assert (key["models"], key["may_load_models"]) == (None, False)
 
 
 @pytest.mark.usefixtures("no_settings")

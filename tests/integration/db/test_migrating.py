@@ -47,6 +47,29 @@ def test_migrations_run_up_down_and_up_again(empty_url: str) -> None:
     assert current_revision(empty_url) == head()
 
 
+@pytest.mark.promise("P4")
+def test_a_filled_database_goes_back_to_the_first_release_and_forth(empty_url: str) -> None:
+    """A key that may load models loses that on the way back: what a cache still says of it must be stale by then."""
+    migrate(empty_url)
+    _execute(
+        empty_url,
+        "insert into tenants (id, name) values ('00000000-0000-0000-0000-000000000001', 'acme')",
+        f"{_INSERT_KEY}, may_load_models) {_KEY_VALUES}, '00000000-0000-0000-0000-00000000000a', 'nz_a', true)",
+        f"{_INSERT_KEY}, may_load_models) {_KEY_VALUES}, '00000000-0000-0000-0000-00000000000b', 'nz_b', false)",
+    )
+    downgrade(empty_url, "0001")
+    assert _keys(empty_url) == [("nz_a", 2), ("nz_b", 1)]
+    _execute(empty_url, "update api_keys set name = 'other'", "update api_keys set proven_at = now()")
+    assert _keys(empty_url) == [("nz_a", 3), ("nz_b", 2)]
+    _execute(empty_url, f"{_INSERT_KEY}) {_KEY_VALUES}, '00000000-0000-0000-0000-00000000000c', 'nz_c')")
+    migrate(empty_url)
+    assert current_revision(empty_url) == head()
+    assert _keys(empty_url, "may_load_models") == [("nz_a", False), ("nz_b", False), ("nz_c", False)]
+    assert _keys(empty_url) == [("nz_a", 3), ("nz_b", 2), ("nz_c", 1)]
+    _execute(empty_url, "update api_keys set may_load_models = true where prefix = 'nz_c'")
+    assert _keys(empty_url) == [("nz_a", 3), ("nz_b", 2), ("nz_c", 2)]
+
+
 def test_many_may_migrate_at_once(empty_url: str) -> None:
     with ThreadPoolExecutor(4) as starters:
         for done in [starters.submit(migrate, empty_url) for _ in range(4)]:
@@ -67,6 +90,32 @@ def test_the_model_is_what_the_migrations_make(database_url: str) -> None:
         return found
 
     assert asyncio.run(differences()) == []
+
+
+_INSERT_KEY = "insert into api_keys (tenant_id, name, secret_hash, digest, pepper_id, id, prefix"
+_KEY_VALUES = "values ('00000000-0000-0000-0000-000000000001', 'ci', 'hash', 'digest', 'p1'"
+
+
+def _execute(url: str, *statements: str) -> None:
+    async def execute() -> None:
+        connection = await asyncpg.connect(asyncpg_dsn(url))
+        for statement in statements:
+            await connection.execute(statement)
+        await connection.close()
+
+    asyncio.run(execute())
+
+
+def _keys(url: str, column: str = "version") -> list[tuple[str, object]]:
+    """Every key by prefix with one column of it."""
+
+    async def ask() -> list[tuple[str, object]]:
+        connection = await asyncpg.connect(asyncpg_dsn(url))
+        rows = await connection.fetch("select * from api_keys order by prefix")
+        await connection.close()
+        return [(row["prefix"], row[column]) for row in rows]
+
+    return asyncio.run(ask())
 
 
 def _leftovers(url: str) -> set[str]:

@@ -37,7 +37,14 @@ async def test_any_change_of_a_tenant_moves_its_version(world: World, change: st
 
 
 @pytest.mark.parametrize(
-    "change", ["revoked_at = now()", "expires_at = now()", "allowed_models = '{}'", "name = 'another'"]
+    "change",
+    [
+        "revoked_at = now()",
+        "expires_at = now()",
+        "allowed_models = '{}'",
+        "name = 'another'",
+        "may_load_models = true",
+    ],
 )
 async def test_a_change_of_what_a_key_may_moves_its_version(world: World, change: str) -> None:
     principal = await world.caller()

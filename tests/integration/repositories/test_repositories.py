@@ -85,6 +85,7 @@ async def test_another_tenants_key_cannot_be_named(world: World) -> None:
             uow.api_keys.get(other.id, key.id),
             uow.api_keys.revoke(other.id, key.id, NOW),
             uow.api_keys.set_models(other.id, key.id, ["llama3:latest"]),
+            uow.api_keys.set_loading(other.id, key.id, allowed=True),
             uow.key_limits.set(other.id, key.id, {"rpm": 1}),
             uow.budgets.set(other.id, "key", key.id, Period.DAILY, 0),
         ):
@@ -123,6 +124,20 @@ async def test_a_record_flattens_a_key_with_its_tenant_whatever_their_state(worl
     assert (principal.tenant_version, principal.key_version) == (2, revoked.version)
     assert "hash" not in repr(record)
     assert "digest=" not in repr(record)
+
+
+async def test_a_key_may_load_no_model_until_it_is_told_so(world: World) -> None:
+    async with unit_of_work(world.database) as uow:
+        tenant = await uow.tenants.add(uuid7(), "acme", created_at=NOW)
+        key = await _add_key(uow, tenant.id)
+        assert not key.may_load_models
+        for allowed in (True, True, False):
+            changed = await uow.api_keys.set_loading(tenant.id, key.id, allowed=allowed)
+            record = await uow.api_keys.find_by_prefix(key.prefix)
+            assert record is not None
+            assert (changed.may_load_models, record.principal.may_load_models) == (allowed, allowed)
+            assert record.principal.key_version == changed.version
+    assert changed.version == key.version + 2
 
 
 async def test_a_proof_is_recorded_with_what_was_made_anew(world: World) -> None:

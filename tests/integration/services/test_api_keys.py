@@ -84,6 +84,7 @@ async def test_an_unknown_prefix_is_named_a_whole_key_never_repeated(one: Authen
         one.keys.rotate(whole, overlap_seconds=0, actor="test"),
         one.keys.set_limits(whole, {}),
         one.keys.set_models(whole, None),
+        one.keys.set_loading(whole, allowed=True),
     ):
         with pytest.raises(NotFoundError) as caught:
             await call
@@ -158,3 +159,33 @@ async def test_models_are_replaced_none_inherits_empty_denies(one: Authenticatio
         principal = await one.authenticator.authenticate(issued.plain.value, ADDRESS, fresh=True)
         assert principal.allows("qwen3:8b") is (models != frozenset())
         assert principal.allows("llama3.2:latest") is (models is None)
+
+
+async def test_only_a_key_that_was_told_so_may_load_models(one: Authentication) -> None:
+    await one.tenants.create("acme", allow_all_models=True)
+    told = await one.keys.issue("acme", "warmer", may_load_models=True)
+    other = await one.keys.issue("acme", "ci")
+    assert (told.api_key.may_load_models, other.api_key.may_load_models) == (True, False)
+    assert (await one.authenticator.authenticate(told.plain.value, ADDRESS)).may_load_models
+    assert not (await one.authenticator.authenticate(other.plain.value, ADDRESS)).may_load_models
+
+
+async def test_loading_is_given_and_taken_by_prefix_which_makes_the_principal_stale(one: Authentication) -> None:
+    issued = await one.issued()
+    version = issued.api_key.version
+    for allowed in (True, False):
+        changed = await one.keys.set_loading(issued.plain.prefix, allowed=allowed)
+        assert (changed.may_load_models, changed.version > version) == (allowed, True)
+        principal = await one.authenticator.authenticate(issued.plain.value, ADDRESS, fresh=True)
+        assert principal.may_load_models is allowed
+        version = changed.version
+    same = await one.keys.set_loading(issued.plain.prefix, allowed=False)
+    assert same.version == version
+
+
+async def test_a_rotation_keeps_what_a_key_may_load(one: Authentication) -> None:
+    await one.tenants.create("acme")
+    for allowed in (True, False):
+        old = await one.keys.issue("acme", "ci", may_load_models=allowed)
+        new = await one.keys.rotate(old.plain.prefix, overlap_seconds=0, actor="ada")
+        assert new.api_key.may_load_models is allowed

@@ -47,6 +47,7 @@ def test_the_first_page_names_every_command() -> None:
         (["set-limits", "--rpm", "1"], "--tenant NAME or --key PREFIX"),
         (["set-models", "--tenant", "a"], "--models A,B or --allow-all or --no-allow-all"),
         (["set-models", "--tenant", "a", "--models", "x", "--allow-all"], "one of them"),
+        (["set-models", "--tenant", "a", "--may-load-models"], "--key PREFIX"),
         (["create-key", "--tenant", "a", "--name", "b", "--expires", "soon"], "--expires takes a date"),
         (["create-key", "--tenant", "a", "--name", "b", "--models", "gpt:cloud"], "cloud models are not served here"),
         (["rotate-key", "--prefix", "nz_A1b2C3d4E", "--overlap", "long"], "--overlap takes a length of time"),

@@ -1,7 +1,8 @@
 """What the caches hold about a verified key."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from uuid import UUID
 
 import msgspec
@@ -26,6 +27,7 @@ PRINCIPAL = Principal(
     allowed_models=frozenset({"llama3.2:latest", "qwen3:8b"}),
     time_zone="Europe/Berlin",
     expires_at=datetime(2030, 1, 1, tzinfo=UTC),
+    may_load_models=True,
 )
 IDENTITY = Identity(PRINCIPAL, Proof(UUID(int=2), "f00d", b"0123456789abcdef"))
 
@@ -34,6 +36,17 @@ IDENTITY = Identity(PRINCIPAL, Proof(UUID(int=2), "f00d", b"0123456789abcdef"))
 def test_an_identity_survives_the_way_through_the_cache(expires_at: datetime | None) -> None:
     identity = replace(IDENTITY, principal=replace(PRINCIPAL, expires_at=expires_at))
     assert decoded(encoded(identity)) == identity
+
+
+@pytest.mark.promise("A11")
+def test_what_a_release_wrote_that_knew_fewer_fields_is_nothing() -> None:
+    """A process of the release before names no `may_load_models`: that must be read anew, not taken as given."""
+    tree = msgspec.msgpack.decode(encoded(IDENTITY))
+    del tree["principal"]["may_load_models"]
+    names = [field.name for shape in (Principal, Limits, Proof) for field in fields(shape)]
+    names.remove("may_load_models")
+    tree["layout"] = sha256(",".join(names).encode()).hexdigest()[:16]
+    assert decoded(msgspec.msgpack.encode(tree)) is None
 
 
 @pytest.mark.promise("A11")

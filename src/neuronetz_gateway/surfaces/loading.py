@@ -1,0 +1,73 @@
+"""Requests with nothing to work on, by which Ollama loads or unloads a model."""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from neuronetz_gateway.errors import InvalidRequestError, LoadingForbiddenError
+from neuronetz_gateway.surfaces.surface import Call, JsonObject
+
+_NOTHING: dict[str, Any] = {"prompt": "", "messages": []}
+_SENDING = {"prompt": "Send a prompt.", "messages": "Send a message."}
+_WORK_BESIDES = ("images", "suffix", "tools")
+
+# Go's time.Duration holds 292 years: a greater number of seconds would wrap round to one below 0 (api/types.go).
+_SECONDS_AT_MOST = 9_000_000_000
+_SECONDS = re.compile(r"[+-]?[0-9]{1,10}(?:\.[0-9]{1,9})?", re.ASCII)
+_GO_DURATION = re.compile(r"[+-]?(?:[0-9]{1,12}(?:\.[0-9]{1,9})?(?:ns|us|ms|s|m|h)){1,6}", re.ASCII)
+
+
+def loads(body: JsonObject, subject: str) -> bool:
+    """Whether a body asks for nothing but to load or unload its model (OLLAMA §1.1).
+
+    One that brings something else to work on is no such request, whatever Ollama would make of it.
+    """
+    return not body.get(subject) and not any(body.get(name) for name in _WORK_BESIDES)
+
+
+def load_of(asked: JsonObject, model: str, subject: str, *, streamed: bool, policed: Iterable[str]) -> Call:
+    """The call that loads or unloads; nothing but the time to keep the model goes up with its name.
+
+    Options, a template or a system prompt do nothing here, unless Ollama took them for another way to load the model
+    (OLLAMA §4.5). Of what is left out, the policed fields are named as adjusted.
+
+    Raises InvalidRequestError: keep_alive is no length of time.
+    """
+    body: JsonObject = {"model": model, subject: _NOTHING[subject], "stream": streamed}
+    if asked.get("keep_alive") is not None:
+        body["keep_alive"] = _length_of_time(asked["keep_alive"])
+    left_out = (name for name in policed if asked.get(name) is not None and name not in body)
+    return Call(
+        model=model,
+        streamed=streamed,
+        prompt_bound_tokens=0,
+        output_asked_tokens=0,
+        body=body,
+        adjusted=tuple(left_out),
+        loads=True,
+    )
+
+
+def forbidden(call: Call) -> LoadingForbiddenError:
+    """The refusal of such a call to a key that may not make it."""
+    subject = next(name for name in _NOTHING if name in call.body)
+    return LoadingForbiddenError(
+        f"'{subject}' is missing or empty, which would load or unload the model; this key may not do that. "
+        f"{_SENDING[subject]}",
+        field=subject,
+    )
+
+
+def _length_of_time(value: Any) -> Any:
+    """Seconds, or a Go duration; below 0 is for ever, 0 unloads at once. Seconds in a string are sent as a number."""
+    if type(value) is str:
+        if _GO_DURATION.fullmatch(value):
+            return value
+        if _SECONDS.fullmatch(value):
+            value = float(value) if "." in value else int(value)
+    if type(value) in {int, float} and abs(value) <= _SECONDS_AT_MOST:
+        return value
+    raise InvalidRequestError(
+        "'keep_alive' must be a number of seconds or a length of time such as \"5m\"; -1 is for ever, 0 unloads.",
+        field="keep_alive",
+    )
