@@ -28,10 +28,16 @@ from openai import OpenAI
 question = {'role': 'user', 'content': 'Say hello.'}
 answer = OpenAI().chat.completions.create(model='$model', messages=[question], max_tokens=100)
 print(answer.choices[0].message.content)\"""")
+_ANTHROPIC = Template("""\
+ANTHROPIC_BASE_URL=$base_url ANTHROPIC_API_KEY=$key $python -c "
+from anthropic import Anthropic
+question = {'role': 'user', 'content': 'Say hello.'}
+answer = Anthropic().messages.create(model='$model', messages=[question], max_tokens=100)
+print(''.join(block.text for block in answer.content if block.type == 'text'))\"""")
 
 
 def welcome(base_url: str, key: str | None, model: str | None, upstream: str, env_file: Path) -> None:
-    """Print where the gateway stands, three snippets that work as pasted, how to go on."""
+    """Print where the gateway stands, the snippets that work as pasted, how to go on."""
     page = console()
     page.print(Rule("[bold]neuronetz-gateway is running[/bold]", align="left", style="green"))
     facts = {
@@ -61,6 +67,7 @@ def snippets(base_url: str, key: str, model: str) -> tuple[tuple[str, str], ...]
         ("curl", _CURL.substitute(values)),
         ("ollama (Python)", _OLLAMA.substitute(values)),
         ("openai (Python)", _OPENAI.substitute(values)),
+        ("anthropic (Python)", _ANTHROPIC.substitute(values)),
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from neuronetz_gateway.embedded import demo_anthropic
 from neuronetz_gateway.embedded.demo_call import MODEL_NAME, named_model, parsed, text_of
 from neuronetz_gateway.embedded.demo_generation import CONTEXT_TOKENS, Generator, RefusedError
 from neuronetz_gateway.embedded.demo_http import TEXT, Answer, Handler, Request
@@ -15,6 +16,7 @@ from neuronetz_gateway.embedded.demo_openai import OpenAIRoutes
 # The Ollama whose surface this is (OLLAMA.md §0); the suffix says that it is none.
 VERSION = "0.33.0-neuronetz-demo"
 MODELS_PREFIX = "/v1/models/"
+ANTHROPIC_PATH = "/v1/messages"
 TRAINED_CONTEXT_TOKENS = 8192
 LICENCE = "Apache-2.0"
 DETAILS = {
@@ -43,8 +45,9 @@ class DemoRoutes:
     def __init__(
         self, generator: Generator, model: ModelFile, now: Callable[[], datetime], draw: Callable[[int], int]
     ) -> None:
-        self._model = model
+        self._model, self._draw = model, draw
         native, openai = OllamaRoutes(generator, now), OpenAIRoutes(generator, now, draw)
+        anthropic = demo_anthropic.AnthropicRoutes(generator, draw)
         self._table: dict[str, dict[str, Handler]] = {
             "/": _readable(self._root),
             "/api/version": _readable(self._version),
@@ -59,6 +62,7 @@ class DemoRoutes:
             "/v1/chat/completions": {"POST": openai.chat_completions},
             "/v1/completions": {"POST": openai.completions},
             "/v1/embeddings": {"POST": openai.embeddings},
+            ANTHROPIC_PATH: {"POST": anthropic.messages},
         }
 
     async def __call__(self, request: Request) -> Answer:
@@ -66,9 +70,9 @@ class DemoRoutes:
         try:
             return await self._dispatched(request)
         except RefusedError as error:
-            return _refusal(request.path, error.status, error.message)
+            return self._refusal(request.path, error.status, error.message)
         except LlamaError as error:
-            return _refusal(request.path, error.status, error.message)
+            return self._refusal(request.path, error.status, error.message)
 
     def _dispatched(self, request: Request) -> Awaitable[Answer]:
         if request.path.startswith(MODELS_PREFIX):
@@ -79,6 +83,14 @@ class DemoRoutes:
         if handler is not None:
             return handler(request)
         return _unrouted(methods)
+
+    def _refusal(self, path: str, status: int, message: str) -> Answer:
+        if path == ANTHROPIC_PATH:
+            return demo_anthropic.refusal(status, message, self._draw)
+        if not path.startswith("/v1/"):
+            return json_answer({"error": message}, status)
+        kind = OPENAI_ERROR_TYPES.get(status, "api_error")
+        return json_answer({"error": {"message": message, "type": kind, "param": None, "code": None}}, status)
 
     async def _root(self, _: Request) -> Answer:
         return Answer(200, TEXT + "; charset=utf-8", b"Ollama is running")
@@ -146,10 +158,3 @@ async def _unrouted(methods: dict[str, Handler]) -> Answer:
     if not methods:
         return Answer(404, TEXT, b"404 page not found")
     return Answer(405, TEXT, b"405 method not allowed", {"Allow": ", ".join(methods)})
-
-
-def _refusal(path: str, status: int, message: str) -> Answer:
-    if not path.startswith("/v1/"):
-        return json_answer({"error": message}, status)
-    kind = OPENAI_ERROR_TYPES.get(status, "api_error")
-    return json_answer({"error": {"message": message, "type": kind, "param": None, "code": None}}, status)

@@ -1,4 +1,4 @@
-"""The demo model is a real model with Ollama's surface, as Ollama's own SDK or OpenAI's sees it."""
+"""The demo model is a real model with Ollama's surface, as Ollama's own SDK, OpenAI's or Anthropic's sees it."""
 
 import http.client
 import json
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import anthropic
 import ollama
 import openai
 import pytest
@@ -87,6 +88,45 @@ def test_openais_sdk_sees_what_ollama_would_send(url: str) -> None:
         assert len(sdk.embeddings.create(model=MODEL, input="a cat").data[0].embedding) == 576
         with pytest.raises(openai.NotFoundError, match="model 'absent' not found"):
             sdk.chat.completions.create(model="absent", messages=QUESTION)
+
+
+def test_anthropics_sdk_sees_what_ollama_would_send(url: str) -> None:
+    with anthropic.Anthropic(base_url=url, api_key="unused", max_retries=0) as sdk:
+        fixed: dict[str, Any] = {"model": MODEL, "max_tokens": 8, "extra_body": {"temperature": 0}}
+        whole = sdk.messages.create(messages=QUESTION, system="Be brief.", **fixed)
+        assert (whole.stop_reason, whole.usage.output_tokens, whole.model) == ("max_tokens", 8, MODEL)
+        [block] = whole.content
+        assert block.type == "text"
+        parts: list[Any] = [{"role": "user", "content": [{"type": "text", "text": QUESTION[0]["content"]}]}]
+        with sdk.messages.stream(messages=parts, system=[{"type": "text", "text": "Be brief."}], **fixed) as stream:
+            assert "".join(stream.text_stream) == block.text
+            assert stream.get_final_message().usage == whole.usage
+        with pytest.raises(anthropic.NotFoundError, match="model 'absent' not found"):
+            sdk.messages.create(messages=QUESTION, **fixed | {"model": "absent"})
+        wrong: list[dict[str, Any]] = [{"max_tokens": 0}, {"messages": []}, {"tools": [{"name": "f"}]}]
+        for each in wrong:
+            with pytest.raises(anthropic.BadRequestError):
+                sdk.messages.create(**{"messages": QUESTION, **fixed, **each})
+        picture: list[Any] = [{"role": "user", "content": [{"type": "image", "source": {"type": "base64"}}]}]
+        with pytest.raises(anthropic.BadRequestError, match="does not support content of type image"):
+            sdk.messages.create(messages=picture, **fixed)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_whole_stream_of_messages_is_framed_as_ollama_frames_it(url: str, stream: bool) -> None:
+    body = {"model": MODEL, "max_tokens": 3, "messages": QUESTION, "stream": stream}
+    connection = asked(url, "/v1/messages", body)
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    if not stream:
+        assert json.loads(text)["type"] == "message"
+        return
+    assert answer.headers["content-type"] == "text/event-stream"
+    names = [line.removeprefix("event: ") for line in text.splitlines() if line.startswith("event: ")]
+    assert names[:2] == ["message_start", "content_block_start"]
+    assert names[-3:] == ["content_block_stop", "message_delta", "message_stop"]
+    assert set(names[2:-3]) == {"content_block_delta"}
 
 
 def left_waiting(url: str, body: dict[str, Any]) -> http.client.HTTPConnection:

@@ -8,7 +8,7 @@ import pytest
 from neuronetz_gateway.cli.snippets import snippets, welcome
 
 
-@pytest.mark.parametrize("number", [0, 1, 2])
+@pytest.mark.parametrize("number", [0, 1, 2, 3])
 def test_each_snippet_is_whole_for_a_shell(number: int) -> None:
     _, text = snippets("http://127.0.0.1:1", "nz_key", "smollm2:135m")[number]
     assert subprocess.run(["bash", "-n", "-c", text], check=False).returncode == 0
