@@ -5,13 +5,14 @@ from typing import Any
 import orjson
 
 from neuronetz_gateway.domain.model_name import ModelNameError, canonical
-from neuronetz_gateway.errors import UpstreamBrokenError
+from neuronetz_gateway.errors import ModelNotFoundError, UpstreamBrokenError
 from neuronetz_gateway.surfaces.framing import json_object
-from neuronetz_gateway.surfaces.surface import Allows, Call
+from neuronetz_gateway.surfaces.host_paths import is_host_path
+from neuronetz_gateway.surfaces.surface import Allows, Call, JsonObject
 
 
 def tags(body: bytes, _: Call, allows: Allows) -> bytes:
-    """The answer of /api/tags, its shape kept.
+    """The answer of /api/tags or /api/ps, its shape kept; a parent that is a file of the host is not named.
 
     Raises UpstreamBrokenError: the body is no such list, so that nothing of it may be shown.
     """
@@ -23,14 +24,29 @@ def models(body: bytes, _: Call, allows: Allows) -> bytes:
     return _reduced(body, "data", ("id",), allows)
 
 
+def model(body: bytes, call: Call, allows: Allows) -> bytes:
+    """The entry of /v1/models that a call names, as it is listed there; see tags.
+
+    Raises ModelNotFoundError: there is none that may be shown.
+    """
+    reduced = orjson.loads(_reduced(body, "data", ("id",), lambda name: name == call.model and allows(name)))
+    entries = reduced.get("data")
+    if not entries:
+        raise ModelNotFoundError(call.model)
+    return orjson.dumps(entries[0])
+
+
 def _reduced(body: bytes, field: str, names: tuple[str, ...], allows: Allows) -> bytes:
     listing = json_object(body)
     entries = listing.get(field) if listing else None
     if listing is None or not (entries is None or type(entries) is list):
         raise UpstreamBrokenError("The model server's list of models could not be read.")
     if entries is not None:
-        listing[field] = [entry for entry in entries if _is_allowed(entry, names, allows)]
-    return orjson.dumps(listing)
+        listing[field] = [_without_its_file(entry) for entry in entries if _is_allowed(entry, names, allows)]
+    try:
+        return orjson.dumps(listing)
+    except orjson.JSONEncodeError:  # nested deeper than the encoder goes
+        raise UpstreamBrokenError("The model server's list of models could not be read.") from None
 
 
 def _is_allowed(entry: Any, names: tuple[str, ...], allows: Allows) -> bool:
@@ -39,6 +55,16 @@ def _is_allowed(entry: Any, names: tuple[str, ...], allows: Allows) -> bool:
         return False
     given = [entry[name] for name in names if name in entry]
     return bool(given) and all(type(name) is str and _allows(name, allows) for name in given)
+
+
+def _without_its_file(entry: JsonObject) -> JsonObject:
+    details = entry.get("details")
+    if type(details) is not dict:
+        return entry
+    parent = details.get("parent_model")
+    if type(parent) is not str or not is_host_path(parent):
+        return entry
+    return entry | {"details": details | {"parent_model": ""}}
 
 
 def _allows(name: str, allows: Allows) -> bool:

@@ -1,6 +1,6 @@
 """The OpenAI-compatible protocol: one JSON body, or server-sent events on request."""
 
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -24,7 +24,7 @@ from neuronetz_gateway.surfaces.surface import (
     Surface,
 )
 
-_GENERATION_USAGE = UsageKeys("prompt_tokens", "completion_tokens", inside="usage")
+GENERATION_USAGE: Final = UsageKeys("prompt_tokens", "completion_tokens", inside="usage")
 _EMBEDDING_USAGE = UsageKeys("prompt_tokens", None, inside="usage")
 _DELTA_CONTENT = ("content", "reasoning", "reasoning_content", "tool_calls")
 
@@ -47,12 +47,18 @@ def usage_wanted(body: JsonObject) -> bool:
     return body.get("stream_options", {}).get("include_usage") is True
 
 
-def write_generation(call: Call, granted: int) -> bytes:
+def capped(call: Call, granted: int) -> JsonObject:
+    """The body with its cap where Ollama obeys it, the usage asked for where it would not come of itself."""
     check_granted(granted)
     body = {**call.body, "max_tokens": granted}
-    body.pop("max_completion_tokens", None)
     if call.streamed:
         body["stream_options"] = {**body.get("stream_options", {}), "include_usage": True}
+    return body
+
+
+def write_generation(call: Call, granted: int) -> bytes:
+    body = capped(call, granted)
+    body.pop("max_completion_tokens", None)
     return orjson.dumps(body)
 
 
@@ -65,10 +71,15 @@ def chat_has_content(choice: dict[str, Any]) -> bool:
     return type(delta) is dict and any(delta.get(name) for name in _DELTA_CONTENT)
 
 
+def is_constrained(text_format: Any) -> bool:
+    """Whether an answer must be of a format, for which a thinking model is run twice (OLLAMA §3.3)."""
+    return text_format not in (None, {"type": "text"})
+
+
 def chat_meter(call: Call) -> Meter:
     if call.streamed:
         return SseMeter(chat_has_content)
-    return BodyMeter(_GENERATION_USAGE, runs_twice=call.body.get("response_format") is not None)
+    return BodyMeter(GENERATION_USAGE, runs_twice=is_constrained(call.body.get("response_format")))
 
 
 def embedding_meter(_: Call) -> Meter:
@@ -121,3 +132,5 @@ EMBEDDINGS = Endpoint(
 )
 
 MODELS = Endpoint("GET", "/v1/models", OPENAI, shown=listings.models)
+
+MODEL = Endpoint("GET", "/v1/models/{model}", OPENAI, shown=listings.model, upstream_path="/v1/models")

@@ -63,6 +63,7 @@ _NATIVE: dict[str, Rule] = {
     "options": _OPTIONS,
     "keep_alive": dropped,  # pins or evicts models for everybody
     "shift": dropped,  # an attribute of the load: toggling it reloads the model
+    "runner": dropped,  # newer versions: which program loads the model, another one reloads it
 }
 
 _NATIVE_GENERATION: dict[str, Rule] = {
@@ -96,6 +97,8 @@ NATIVE_CHAT = Fields({**_NATIVE_GENERATION, "messages": objects(_NATIVE_MESSAGE)
 
 NATIVE_EMBED = Fields({**_NATIVE, "input": text_or_texts})
 
+NATIVE_EMBEDDINGS = Fields({**_NATIVE, "prompt": text})
+
 _OPENAI_GENERATION: dict[str, Rule] = {
     **_EVERYWHERE,
     "stream_options": an_object(Fields({"include_usage": flag})),
@@ -120,6 +123,19 @@ OPENAI_CHAT = Fields(
         **_OPENAI_GENERATION,
         "messages": objects(_OPENAI_MESSAGE),
         "tools": anything,
+    }
+)
+
+OPENAI_COMPLETIONS = Fields(
+    {
+        **_EVERYWHERE,
+        "prompt": text,
+        "suffix": text,
+        "stream_options": an_object(Fields({"include_usage": flag})),
+        "max_tokens": positive,
+        "_debug_render_only": dropped,
+        "logprobs": flag_or_at_most(LOGPROBS_AT_MOST),
+        "top_logprobs": flag_or_at_most(LOGPROBS_AT_MOST),
     }
 )
 

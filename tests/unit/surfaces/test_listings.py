@@ -1,11 +1,13 @@
 """A list of models shows what the caller may use, nothing else."""
 
+from dataclasses import replace
+
 import orjson
 import pytest
 
-from neuronetz_gateway.errors import UpstreamBrokenError
-from neuronetz_gateway.surfaces.ollama import TAGS
-from neuronetz_gateway.surfaces.openai import MODELS
+from neuronetz_gateway.errors import NotFoundError, UpstreamBrokenError
+from neuronetz_gateway.surfaces.ollama import PS, TAGS
+from neuronetz_gateway.surfaces.openai import MODEL, MODELS
 from neuronetz_gateway.surfaces.surface import Call
 
 NO_CALL = Call(model="", streamed=False, prompt_bound_tokens=0, output_asked_tokens=0, body={})
@@ -55,6 +57,27 @@ def test_an_entry_that_is_not_plainly_an_allowed_local_model_is_left_out(entry: 
     assert reduced(tags(entry)) == {"models": [], "more": 1}
 
 
+@pytest.mark.promise("A12")
+def test_a_parent_that_is_a_file_of_the_host_is_not_named() -> None:
+    details = {"parent_model": "/root/.ollama/models/blobs/sha256-00", "format": "gguf"}
+    a = {"name": "a:latest", "details": details}
+    b = {"name": "b:1", "details": {"parent_model": "library/x", "family": "llama"}}
+    shown = a | {"details": details | {"parent_model": ""}}
+    assert reduced(tags(a, b)) == {"models": [shown, b], "more": 1}
+
+
+def test_the_loaded_models_are_reduced_like_the_installed_ones() -> None:
+    assert PS.shown is not None
+    a = {"name": "a:latest", "model": "a:latest", "expires_at": "2026-01-01T00:00:00Z", "size_vram": 5}
+    shown = PS.shown(tags({"name": "secret:1", "model": "secret:1"}, a), NO_CALL, allows)
+    assert orjson.loads(shown) == {"models": [a], "more": 1}
+
+
+def test_a_list_that_is_nested_too_deeply_is_not_shown() -> None:
+    with pytest.raises(UpstreamBrokenError):
+        reduced(b'{"models":[{"name":"b:1","x":' + b"[" * 600 + b"]" * 600 + b"}]}")
+
+
 def test_the_openai_list_is_reduced_alike() -> None:
     assert MODELS.shown is not None
     entries = [{"id": name, "object": "model"} for name in ("a:latest", "secret:1", "a:cloud", "library/b:1")]
@@ -66,3 +89,45 @@ def test_the_openai_list_is_reduced_alike() -> None:
 def test_a_list_that_cannot_be_read_is_not_shown(body: bytes) -> None:
     with pytest.raises(UpstreamBrokenError):
         reduced(body)
+
+
+def shown_model(name: str, *entries: object) -> object:
+    assert MODEL.shown is not None
+    call = replace(NO_CALL, model=name)
+    return orjson.loads(MODEL.shown(orjson.dumps({"object": "list", "data": list(entries)}), call, allows))
+
+
+@pytest.mark.promise("A13")
+def test_the_page_of_a_model_is_its_entry_as_it_is_listed() -> None:
+    a = {"id": "library/A:latest", "object": "model", "owned_by": "library"}
+    assert shown_model("a:latest", {"id": "secret:1"}, {"id": "b:1"}, a) == a
+
+
+@pytest.mark.promise("A13")
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"id": "b:1"},
+        {"id": "a:latest", "remote_host": "https://ollama.com"},
+        {"id": "a:cloud"},
+        {"id": 5},
+        {},
+        None,
+    ],
+)
+def test_a_model_that_is_not_listed_as_a_local_one_is_not_found(entry: object) -> None:
+    with pytest.raises(NotFoundError, match=r"The model server has no model 'a:latest'\."):
+        shown_model("a:latest", entry)
+
+
+def test_a_listed_model_that_the_caller_may_not_use_is_not_shown() -> None:
+    with pytest.raises(NotFoundError):
+        shown_model("secret:1", {"id": "secret:1"})
+
+
+def test_the_page_of_a_model_needs_a_list_that_can_be_read() -> None:
+    assert MODEL.shown is not None
+    with pytest.raises(UpstreamBrokenError):
+        MODEL.shown(b"{", NO_CALL, allows)
+    with pytest.raises(NotFoundError):
+        MODEL.shown(b'{"object":"list","data":null}', NO_CALL, allows)

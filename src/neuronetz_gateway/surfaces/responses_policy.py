@@ -1,0 +1,122 @@
+"""What of a Responses request is sent, left out, refused (OLLAMA §4.5)."""
+
+from typing import Any
+
+from neuronetz_gateway.errors import InvalidRequestError
+from neuronetz_gateway.surfaces.fields import (
+    DROPPED,
+    Fields,
+    Rule,
+    an_object,
+    anything,
+    dropped,
+    flag,
+    flag_or_at_most,
+    objects,
+    positive,
+    text,
+    text_or_parts,
+    wrong,
+)
+from neuronetz_gateway.surfaces.policy import LOGPROBS_AT_MOST
+
+# Tools that the server itself would run, with the operator's account, over the network (OLLAMA §1.1, §4.5).
+_SERVER_TOOLS = ("web_search", "web_fetch")
+_WHOLE_CONVERSATION = "nothing is kept here, so send the whole conversation as 'input'"
+
+
+def _unsupported(mend: str) -> Rule:
+    """For what Ollama would ignore without a word, so that the caller's context would be lost."""
+
+    def rule(value: Any, path: str, _: list[str]) -> Any:
+        if value is False:
+            return value
+        raise InvalidRequestError(f"'{path}' is not supported: {mend}.", field=path)
+
+    return rule
+
+
+def _data_url(value: Any, path: str, _: list[str]) -> Any:
+    """Ollama refuses every other address, and no later one shall fetch what a caller names."""
+    if type(value) is str and value.startswith("data:"):
+        return value
+    raise wrong(path, "a data URL: images are sent along, not fetched from an address")
+
+
+_parts = objects(
+    Fields(
+        {
+            "type": text,
+            "text": text,
+            "image_url": _data_url,
+            "file_id": _unsupported("no files are kept here, so send an image along as a data URL"),
+        }
+    )
+)
+
+
+def _content(value: Any, path: str, adjusted: list[str]) -> Any:
+    text_or_parts(value, path, adjusted)
+    return value if type(value) is str else _parts(value, path, adjusted)
+
+
+_items = objects(
+    Fields(
+        {
+            "type": text,
+            "role": text,
+            "content": _content,
+            "output": _content,
+            "arguments": text,
+            "encrypted_content": text,
+        }
+    )
+)
+
+
+def _input(value: Any, path: str, adjusted: list[str]) -> Any:
+    if type(value) is str:
+        return value
+    if type(value) is not list:
+        raise wrong(path, "a string or a list of items")
+    items = _items(value, path, adjusted)
+    if items and not any(map(_is_a_message, items)):
+        raise InvalidRequestError(f"'{path}' holds no message: there is nothing to work on.", field=path)
+    return items
+
+
+def _is_a_message(item: dict[str, Any]) -> bool:
+    """Of reasoning Ollama keeps the encrypted content alone; an input without messages would load the model."""
+    return item.get("type") != "reasoning" or bool(item.get("encrypted_content"))
+
+
+_typed = objects(Fields({"type": text}))
+
+
+def _tools(value: Any, path: str, adjusted: list[str]) -> Any:
+    """The tools that the caller runs himself; those of the server are left out, named once however many they are."""
+    tools = _typed(value, path, adjusted)
+    kept = [tool for tool in tools if not tool.get("type", "").strip().casefold().startswith(_SERVER_TOOLS)]
+    if len(kept) == len(tools):
+        return tools
+    adjusted.append(path)
+    return kept or DROPPED
+
+
+RESPONSES = Fields(
+    {
+        "model": text,
+        "stream": flag,
+        "input": _input,
+        "instructions": text,
+        "max_output_tokens": positive,
+        "tools": _tools,
+        "text": an_object(Fields({"format": anything})),  # read by the meter
+        "top_logprobs": flag_or_at_most(LOGPROBS_AT_MOST),
+        "_debug_render_only": dropped,
+        "previous_response_id": _unsupported(_WHOLE_CONVERSATION),
+        "conversation": _unsupported(_WHOLE_CONVERSATION),
+        "background": _unsupported("wait for the answer, which may be streamed"),
+        "prompt": _unsupported("nothing is kept here, so send the prompt's text as 'instructions' or 'input'"),
+    }
+)
