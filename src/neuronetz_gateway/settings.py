@@ -94,6 +94,7 @@ class Settings(BaseSettings):
     upstream_record_timeout_s: float = Field(default=120, gt=0)
     upstream_total_timeout_s: float = Field(default=3600, gt=0)
     upstream_max_in_flight: int = Field(default=512, ge=1)
+    model_facts_refresh_s: float = Field(default=60, ge=0)  # 0: never asked
 
     # Keys
     key_pepper: SecretStr = SecretStr("")
@@ -118,6 +119,7 @@ class Settings(BaseSettings):
     max_output_tokens: int = Field(default=4096, ge=1)
     prompt_template_tokens: int = Field(default=1024, ge=0)
     image_token_bound: int = Field(default=4096, ge=1)
+    max_embedding_inputs: int = Field(default=2048, ge=1)
 
     # Leases and heartbeats
     lease_s: float = Field(default=30, gt=0)

@@ -111,6 +111,10 @@ class FakeOllama:
     def models(self, models: tuple[str, ...]) -> None:
         self._behaviour.models = models
 
+    def shows(self, model: str, **fields: Any) -> None:
+        """Fields of /api/show for one model, by the name in which it is listed; its digest changes with them."""
+        self._behaviour.shown[model] = fields
+
     def next(self, *scripts: Script) -> None:
         """One script each for the next inference requests, in the order of their arrival."""
         self._behaviour.upcoming.extend(scripts)

@@ -10,6 +10,8 @@ from tests.support.fake_ollama_formats import Dialect, MakeDialect, Usage, refus
 from tests.support.fake_ollama_metadata import Reply, embedding_reply, metadata, plain, routing_refusal
 from tests.support.fake_ollama_native import Chat, Generate, unload_or_load
 from tests.support.fake_ollama_openai import ChatCompletions, Completions
+from tests.support.fake_ollama_parts import ChatInParts, GenerateInParts, Parts
+from tests.support.fake_ollama_parts_v1 import ChatCompletionsInParts, MessagesInParts, ResponsesInParts
 from tests.support.fake_ollama_paths import Family, Kind, Route, forbidden
 from tests.support.fake_ollama_responses import Responses
 from tests.support.fake_ollama_script import Behaviour, Fault, Script
@@ -22,6 +24,13 @@ DIALECTS: dict[str, MakeDialect] = {
     "/v1/completions": Completions,
     "/v1/messages": Messages,
     "/v1/responses": Responses,
+}
+IN_PARTS: dict[str, Callable[[Ask, Parts], Dialect]] = {
+    "/api/generate": GenerateInParts,
+    "/api/chat": ChatInParts,
+    "/v1/chat/completions": ChatCompletionsInParts,
+    "/v1/messages": MessagesInParts,
+    "/v1/responses": ResponsesInParts,
 }
 
 
@@ -67,7 +76,7 @@ class Answer:
         elif self._script.unread_body:
             await self._wire.break_off(Fault.HANG, b"", head=None)
         elif route.kind is not Kind.INFERENCE:
-            reply = metadata(seen.match, seen.fields, behaviour.models)
+            reply = metadata(seen.match, seen.fields, behaviour)
             await self._wait_at(0, reply)
             await self._whole(reply)
         else:
@@ -87,7 +96,7 @@ class Answer:
             ask.prompt_tokens if self._script.prompt_tokens is None else self._script.prompt_tokens
         )
         loaded = unload_or_load(route.path, ask) if route.path in {"/api/generate", "/api/chat"} else None
-        make = DIALECTS.get(route.path)
+        make = self._dialect_of(route.path)
         if loaded is not None:
             await self._single(Reply(200, "application/json; charset=utf-8", loaded))
         elif make is None:
@@ -96,6 +105,12 @@ class Answer:
             await self._stream(make(ask), ask)
         else:
             await self._generate_whole(make(ask), ask)
+
+    def _dialect_of(self, path: str) -> MakeDialect | None:
+        parts, in_parts = self._script.parts, IN_PARTS.get(path)
+        if parts is None or in_parts is None:
+            return DIALECTS.get(path)
+        return lambda ask: in_parts(ask, parts)
 
     async def _single(self, reply: Reply) -> None:
         await self._wait_at(0, reply)

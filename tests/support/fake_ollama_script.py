@@ -4,6 +4,9 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
+
+from tests.support.fake_ollama_parts import Parts, ToolCall
 
 # The reply of OLLAMA.md §5.2, double space included.
 BUSY_MESSAGE = "server busy, please try again.  maximum pending requests exceeded"
@@ -35,6 +38,8 @@ class Script:
     prompt_tokens: int | None = None  # instead of the counted ones
     reported_output_tokens: int | None = None  # in the usage, instead of the generated ones
     words: tuple[str, ...] = ()  # the text of the tokens, in turn, instead of the seeded ones
+    thoughts: tuple[str, ...] = ()  # records of thinking before the text, not counted in the usage
+    tool_calls: tuple[ToolCall, ...] = ()  # calls of tools before the text, not counted in the usage
     huge_record_bytes: int = 0  # the size of the first token's text
     omit_usage: bool = False
     zero_usage: bool = False
@@ -53,6 +58,11 @@ class Script:
     # The request body is left in the socket (not for a script chosen by model). A caller who closes without a reset
     # may then go unnoticed, as with any server that does not read: his FIN waits behind what does not fit the window.
     unread_body: bool = False
+
+    @property
+    def parts(self) -> Parts | None:
+        """What the answer holds besides text, None for nothing."""
+        return Parts(self.thoughts, self.tool_calls) if self.thoughts or self.tool_calls else None
 
 
 def busy() -> Script:
@@ -74,6 +84,7 @@ class Behaviour:
     by_model: dict[str, Script] = field(default_factory=dict)  # by the name as it is sent
     upcoming: deque[Script] = field(default_factory=deque)
     models: tuple[str, ...] = DEFAULT_MODELS
+    shown: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the listed name: fields of /api/show
 
     def at_head(self, *, inference: bool) -> tuple[Script, bool]:
         """The script known before the body is read, with whether it is this request's own."""

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +41,7 @@ def make_settings(stores: Stores, upstream_url: str, **changes: Any) -> Settings
         "redis_timeout_s": 2,
         "database_statement_timeout_s": 10,
         "ledger_timeout_s": 10,
+        "model_facts_refresh_s": 0,  # what the upstream saw is then what the requests caused, nothing else
         **changes,
     }
     return Settings(_env_file=None, **values)  # type: ignore[call-arg]  # an argument of pydantic-settings
@@ -66,11 +67,16 @@ class LiveGateway:
 
 @asynccontextmanager
 async def live_gateway(
-    stores: Stores, upstream_url: str, *, protocol: type[CallerConnection] = CallerConnection, **changes: Any
+    stores: Stores,
+    upstream_url: str,
+    *,
+    protocol: type[CallerConnection] = CallerConnection,
+    build: Callable[[Settings], Services] = build_services,
+    **changes: Any,
 ) -> AsyncIterator[LiveGateway]:
     """A gateway on a free port, in the running loop; leaving it flushes everything."""
     settings = make_settings(stores, upstream_url, **changes)
-    services = build_services(settings)
+    services = build(settings)
     config = uvicorn.Config(
         create_app(settings, services), host="127.0.0.1", port=0, http=protocol, lifespan="on",
         log_config=None, access_log=False, server_header=False, proxy_headers=False, timeout_graceful_shutdown=5,

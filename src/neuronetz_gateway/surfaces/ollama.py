@@ -3,7 +3,7 @@
 import orjson
 
 from neuronetz_gateway.errors import GatewayError
-from neuronetz_gateway.surfaces import listings, policy, prompt_bound
+from neuronetz_gateway.surfaces import listings, policy, prompt_bound, showing
 from neuronetz_gateway.surfaces.body_metering import BodyMeter, UsageKeys
 from neuronetz_gateway.surfaces.credentials import bearer
 from neuronetz_gateway.surfaces.error_headers import retry_headers
@@ -31,6 +31,8 @@ def output_asked(body: JsonObject) -> int | None:
 
 
 def write_generation(call: Call, granted: int) -> bytes:
+    if call.loads:  # nothing is generated that a cap could bind
+        return orjson.dumps(call.body)
     check_granted(granted)
     options = {**call.body.get("options", {}), "num_predict": granted}
     return orjson.dumps({**call.body, "options": options})
@@ -67,6 +69,7 @@ CHAT = Endpoint(
         read=Reader(
             policy.NATIVE_CHAT,
             subject="messages",
+            loadable=True,
             prompt_bound=prompt_bound.of_messages,
             output_asked=output_asked,
             streams_by_default=True,
@@ -84,6 +87,7 @@ GENERATE = Endpoint(
         read=Reader(
             policy.NATIVE_GENERATE,
             subject="prompt",
+            loadable=True,
             prompt_bound=prompt_bound.of_prompt,
             output_asked=output_asked,
             streams_by_default=True,
@@ -105,6 +109,26 @@ EMBED = Endpoint(
     ),
 )
 
+EMBEDDINGS = Endpoint(  # the older one: a single text, no usage in the answer (OLLAMA §3.2), so charged its bound
+    "POST",
+    "/api/embeddings",
+    OLLAMA,
+    Inference(
+        read=Reader(policy.NATIVE_EMBEDDINGS, subject="prompt", prompt_bound=prompt_bound.of_embedded_prompt),
+        write=write_embedding,
+        new_meter=embedding_meter,
+        has_output=False,
+    ),
+)
+
+SHOW = Endpoint("POST", "/api/show", OLLAMA, asks=showing.ask, shown=showing.show)
+
 TAGS = Endpoint("GET", "/api/tags", OLLAMA, shown=listings.tags)
 
+TAGS_HEAD = Endpoint("HEAD", "/api/tags", OLLAMA, shown=listings.tags, upstream_method="GET")
+
+PS = Endpoint("GET", "/api/ps", OLLAMA, shown=listings.tags)
+
 VERSION = Endpoint("GET", "/api/version", OLLAMA)
+
+VERSION_HEAD = Endpoint("HEAD", "/api/version", OLLAMA, upstream_method="GET")

@@ -12,6 +12,10 @@ from neuronetz_gateway.surfaces.surface import JsonObject, RequestRules
 
 TOKENS_AROUND_A_MESSAGE = 16
 
+# Ollama decodes each tool, each call of one, then writes it out with all the names of its own form, even where the
+# caller gave none: {"type":"","function":{"name":"","description":"","parameters":{"type":"","properties":null}}}
+BYTES_AROUND_A_TOOL = 100
+
 # Ollama writes tools into the prompt as Go writes JSON, where these take six characters, a float up to 21.
 _LONGER_IN_GO = re.compile(rb"[<>&]|\\[bf]|\xe2\x80[\xa8\xa9]")
 _EXPONENT_IN_JSON = re.compile(rb"[0-9]e[+-]?[0-9]")
@@ -26,6 +30,11 @@ def of_inputs(body: JsonObject, _: RequestRules, facts: ModelFacts) -> int:
     """The bound of the texts to embed, which no template surrounds: none is more than its context holds."""
     inputs = body["input"]
     return sum(within(facts, _of_input(text)) for text in (inputs if type(inputs) is list else (inputs,)))
+
+
+def of_embedded_prompt(body: JsonObject, _: RequestRules, facts: ModelFacts) -> int:
+    """As of_inputs, of the one text of /api/embeddings."""
+    return within(facts, _of_input(body["prompt"]))
 
 
 def of_prompt(body: JsonObject, rules: RequestRules, facts: ModelFacts) -> int:
@@ -75,12 +84,13 @@ def _tools(body: JsonObject) -> list[Any]:
 
 
 def of_tools(tools: list[Any]) -> int:
-    """By how many bytes the tools, with the calls of them, may grow on their way into the prompt."""
+    """By how many bytes lists of tools, of calls of them, may grow on their way into the prompt."""
     if not any(tools):
         return 0
     written = orjson.dumps(tools)
     signs, floats = len(_LONGER_IN_GO.findall(written)), len(_EXPONENT_IN_JSON.findall(written))
-    return _MORE_IN_GO * signs + _MORE_IN_A_FLOAT * floats
+    listed = sum(len(each) for each in tools if type(each) is list)
+    return _MORE_IN_GO * signs + _MORE_IN_A_FLOAT * floats + BYTES_AROUND_A_TOOL * listed
 
 
 def _image_source(part: Any) -> str | None:

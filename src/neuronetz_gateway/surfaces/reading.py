@@ -7,6 +7,7 @@ from neuronetz_gateway.domain.model_facts import ModelFacts
 from neuronetz_gateway.domain.model_name import ModelNameError, canonical
 from neuronetz_gateway.errors import InvalidRequestError
 from neuronetz_gateway.surfaces.fields import Fields
+from neuronetz_gateway.surfaces.loading import load_of, loads
 from neuronetz_gateway.surfaces.surface import Call, JsonObject, RequestRules
 
 type OutputAsked = Callable[[JsonObject], int | None]
@@ -26,8 +27,9 @@ def never(_: JsonObject) -> bool:
 class Reader:
     """How the bodies of one endpoint are read.
 
-    subject is the field that holds what the model works on: an empty one would load or unload the model, which is
-    the operator's to do; batched says that it may be a list of texts, each worked on by itself.
+    subject is the field that holds what the model works on. An empty one loads or unloads the model on an endpoint that
+    is loadable, which only some keys may ask for; elsewhere it is refused. batched says that the subject may be a list
+    of texts, each worked on by itself.
     streams_by_default None means that the endpoint never streams.
     """
 
@@ -36,6 +38,7 @@ class Reader:
     prompt_bound: PromptBound
     output_asked: OutputAsked = no_output
     batched: bool = False
+    loadable: bool = False
     streams_by_default: bool | None = None
     usage_wanted: Callable[[JsonObject], bool] = never
 
@@ -45,10 +48,12 @@ class Reader:
         Raises InvalidRequestError: a field is missing or is not what it must be; it names the field and the mend.
         """
         adjusted: list[str] = []
-        body = self.fields.admit(body, adjusted)
-        body["model"] = model = _model(body)
-        self._check_subject(body, rules)
+        asked, body = body, self.fields.admit(body, adjusted)
+        body["model"] = model = named_model(body)
         streamed = self.streams_by_default is not None and body.get("stream", self.streams_by_default)
+        if self.loadable and loads(body, self.subject):
+            return load_of(asked, model, self.subject, streamed=streamed, policed=self.fields.rules)
+        self._check_subject(body, rules)
         return Call(
             model=model,
             streamed=streamed,
@@ -67,14 +72,15 @@ class Reader:
             raise InvalidRequestError(f"'{name}' holds more than {rules.max_inputs} texts; send fewer.", field=name)
 
 
-def _model(body: JsonObject) -> str:
-    name = body.get("model")
+def named_model(body: JsonObject, field: str = "model") -> str:
+    """The canonical name in a field of a body; raises InvalidRequestError where there is none that may be used."""
+    name = body.get(field)
     if type(name) is not str:
-        raise InvalidRequestError("'model' is missing: name the model to use.", field="model")
+        raise InvalidRequestError(f"'{field}' is missing: name the model to use.", field=field)
     try:
         return canonical(name)
     except ModelNameError as error:
-        raise InvalidRequestError(f"'model' is refused: {error}.", field="model") from None
+        raise InvalidRequestError(f"'{field}' is refused: {error}.", field=field) from None
 
 
 def check_granted(granted: int) -> None:

@@ -1,17 +1,19 @@
 """What the gateway asks of its upstream."""
 
 import asyncio
-import json
 from collections.abc import Callable
 from typing import Any
 
 import httpx
+import orjson
 
 from neuronetz_gateway.upstream.headers import is_encoded, request_headers
 from neuronetz_gateway.upstream.reply import Reply
 from neuronetz_gateway.upstream.request import PreparedRequest, RequestTemplate
 
 _MAX_DOCUMENT_BYTES = 8 * 1024 * 1024
+_OFF_LOOP_BYTES = 256 * 1024  # reading more than this could hold the event loop for longer than about 1 ms
+_SHOW_SECONDS = 10.0  # Ollama reads the head of the model's file for it, which may be on a slow disk
 _MAX_TEMPLATES = 256
 
 
@@ -67,29 +69,48 @@ class Upstream:
 
     async def version(self) -> str:
         """The version of the upstream; raises httpx.HTTPError when it does not say so in time."""
-        version = (await self._document("/api/version")).get("version")
+        version = (await self._document("GET", "/api/version")).get("version")
         if not isinstance(version, str):
             raise httpx.DecodingError("the upstream names no version")
         return version
 
     async def models(self) -> list[str]:
         """The names of the installed models; raises httpx.HTTPError when they cannot be had in time."""
-        models = (await self._document("/api/tags")).get("models")
         try:
-            return [str(model["name"]) for model in models or ()]
+            return [str(model["name"]) for model in await self.tags()]
         except (TypeError, KeyError) as error:
             raise httpx.DecodingError("the upstream's list of models cannot be read") from error
+
+    async def tags(self) -> list[Any]:
+        """The entries of the list of installed models, as they come; raises httpx.HTTPError as models does."""
+        entries = (await self._document("GET", "/api/tags")).get("models")
+        if entries is not None and not isinstance(entries, list):
+            raise httpx.DecodingError("the upstream's list of models is none")
+        return entries or []
+
+    async def show(self, model: str) -> dict[str, Any]:
+        """What the upstream tells of an installed model; raises httpx.HTTPError when it cannot be had in time."""
+        return await self._document("POST", "/api/show", {"model": model}, timeout_seconds=_SHOW_SECONDS)
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._client.aclose()
 
-    async def _document(self, path: str) -> dict[str, Any]:
+    async def _document(
+        self, method: str, path: str, question: object = None, *, timeout_seconds: float | None = None
+    ) -> dict[str, Any]:
+        seconds = timeout_seconds or self._probe_timeout_seconds
         body = bytearray()
         try:
             async with (
-                asyncio.timeout(self._probe_timeout_seconds),
-                self._client.stream("GET", self._base_url + path, headers=request_headers(with_body=False)) as response,
+                asyncio.timeout(seconds),
+                self._client.stream(
+                    method,
+                    self._base_url + path,
+                    content=None if question is None else orjson.dumps(question),
+                    headers=request_headers(with_body=question is not None),
+                    timeout=seconds,
+                ) as response,
             ):
                 response.raise_for_status()
                 async for chunk in response.aiter_bytes():
@@ -99,8 +120,8 @@ class Upstream:
         except TimeoutError as error:
             raise httpx.ReadTimeout("the upstream did not answer in time") from error
         try:
-            document = json.loads(body)
-        except (ValueError, RecursionError) as error:
+            document = await _parsed(body)
+        except orjson.JSONDecodeError as error:
             raise httpx.DecodingError("the upstream's document is no JSON") from error
         if not isinstance(document, dict):
             raise httpx.DecodingError("the upstream's document is no object")
@@ -116,3 +137,9 @@ class Upstream:
             if len(self._templates) < _MAX_TEMPLATES:  # paths that name a model are not finite
                 self._templates[key] = template
         return template
+
+
+async def _parsed(body: bytearray) -> Any:
+    if len(body) > _OFF_LOOP_BYTES:
+        return await asyncio.to_thread(orjson.loads, body)
+    return orjson.loads(body)

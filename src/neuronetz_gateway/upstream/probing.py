@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 
@@ -40,3 +41,19 @@ async def installed_models(upstream: Upstream) -> list[str]:
         return await upstream.models()
     except httpx.HTTPError as error:
         raise UpstreamUnreachableError("The model server does not answer; is Ollama running?") from error
+
+
+async def listed_models(upstream: Upstream) -> list[Any]:
+    """The entries of /api/tags as they come; raises UpstreamUnreachableError when they cannot be had in time."""
+    try:
+        return await upstream.tags()
+    except httpx.HTTPError as error:
+        raise UpstreamUnreachableError("The model server does not list its models.") from error
+
+
+async def shown_model(upstream: Upstream, model: str) -> dict[str, Any]:
+    """The answer of /api/show; raises UpstreamUnreachableError when it cannot be had in time."""
+    try:
+        return await upstream.show(model)
+    except httpx.HTTPError as error:
+        raise UpstreamUnreachableError("The model server does not tell of its model.") from error

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from neuronetz_gateway.domain.model_facts import ModelFacts
 from neuronetz_gateway.surfaces import ollama, openai
 from neuronetz_gateway.surfaces.surface import Endpoint, RequestRules
 
@@ -106,3 +107,48 @@ def test_signs_that_go_writes_out_in_tools_count_as_long_as_they_become() -> Non
     assert bound(ollama.CHAT, {"messages": messages, "tools": floats}) >= 22_000 + 1000
     texts = bound(ollama.CHAT, {"messages": [{"content": "<" * 1000}]})
     assert texts < 1000 + 1000 + OVERHEAD_BYTES
+
+
+def bound_with(facts: ModelFacts, endpoint: Endpoint, body: dict[str, Any]) -> int:
+    assert endpoint.inference is not None
+    rules = RequestRules(template_tokens=1000, image_tokens=4096, facts_of={"m:latest": facts}.get)
+    return endpoint.inference.read({"model": "m"} | body, rules).prompt_bound_tokens
+
+
+@pytest.mark.promise("B1")
+def test_what_is_known_of_the_model_stands_in_the_place_of_the_default() -> None:
+    facts = ModelFacts(template_tokens=20_000)
+    for endpoint, body in (
+        (ollama.CHAT, {"messages": [{"content": "x"}]}),
+        (ollama.GENERATE, {"prompt": "x"}),
+        (openai.CHAT_COMPLETIONS, {"messages": [{"content": "x"}]}),
+    ):
+        assert bound_with(facts, endpoint, body) == bound(endpoint, body) + 19_000
+
+
+def test_nothing_passes_the_context_where_it_is_known_images_included() -> None:
+    facts = ModelFacts(template_tokens=1000, context_tokens=4096)
+    for endpoint, body in (
+        (ollama.CHAT, {"messages": [{"content": "x" * 50_000}]}),
+        (ollama.CHAT, {"messages": [{"content": "x", "images": [PNG, PNG]}]}),
+        (ollama.GENERATE, {"prompt": "x", "images": [JPEG] * 9}),
+        (ollama.EMBED, {"input": "x" * 50_000}),
+        (ollama.EMBEDDINGS, {"prompt": "x" * 50_000}),
+    ):
+        assert bound_with(facts, endpoint, body) == 4096
+    inputs = ["x" * 50_000, "x" * 100, "x" * 50_000]
+    assert bound_with(facts, ollama.EMBED, {"input": inputs}) == 2 * 4096 + 102 + 16
+
+
+def test_the_one_text_of_the_older_embeddings_counts_its_bytes() -> None:
+    assert bound(ollama.EMBEDDINGS, {"prompt": "ü" * 100}) == 200 + 2 + 16
+
+
+def test_tools_without_anything_in_them_count_as_what_ollama_makes_of_them() -> None:
+    """Ten thousand tools `{}` are 30 kB of a body; written out in Ollama's own form they passed the bound by far."""
+    messages = [{"role": "user", "content": "x"}]
+    made = len('{"type":"","function":{"name":"","description":"","parameters":{"type":"","properties":null}}}')
+    for endpoint in (ollama.CHAT, openai.CHAT_COMPLETIONS):
+        assert bound(endpoint, {"messages": messages, "tools": [{}] * 10_000}) >= 10_000 * made
+    calls = [{"role": "assistant", "tool_calls": [{}] * 10_000}, *messages]
+    assert bound(ollama.CHAT, {"messages": calls}) >= 10_000 * made

@@ -99,6 +99,16 @@ async def test_it_lists_the_models(ollama: Upstream, upstream: RawUpstream) -> N
     assert upstream.peers[0].requests[0][0].startswith(b"GET /api/tags HTTP/1.1\r\n")
 
 
+async def test_it_tells_of_a_model(ollama: Upstream, upstream: RawUpstream) -> None:
+    large = b'{"system": "' + b"x" * 1_000_000 + b'"}'
+    await upstream.says(document(b'{"template": "x"}'), document(large))
+    assert await ollama.show("a:latest") == {"template": "x"}
+    assert len((await ollama.show("a:latest"))["system"]) == 1_000_000
+    head, body = upstream.peers[0].requests[0]
+    assert head.startswith(b"POST /api/show HTTP/1.1\r\n")
+    assert body == b'{"model":"a:latest"}'
+
+
 @pytest.mark.parametrize(
     "answer",
     [
