@@ -31,6 +31,14 @@ test *arguments: setup
 test-full *arguments: setup
     .venv/bin/pytest -m "full or not full" {{arguments}}
 
+# every SDK against the gateway; writes docs/CONFORMANCE.md
+conformance *arguments: setup
+    .venv/bin/pytest --no-cov tests/conformance --write-conformance {{arguments}}
+
+# docs/ERRORS.md, from the table of failures
+docs: setup
+    {{python}} -m tests.support.errors_page
+
 # everything that must hold before a change lands
 check: lint typecheck security test
 
