@@ -13,6 +13,7 @@ import redis
 import redis.asyncio
 
 from neuronetz_gateway.counters.connection import BatchedRedis
+from neuronetz_gateway.domain.admission import Admission
 from neuronetz_gateway.domain.identifier import uuid7
 from neuronetz_gateway.domain.limit import Limits
 from neuronetz_gateway.domain.principal import Principal
@@ -123,3 +124,17 @@ def a_principal(
         time_zone="UTC",
         expires_at=expires_at,
     )
+
+
+def requests_left(admission: Admission) -> int:
+    """What the scope that binds had left of its requests a minute, with this one counted."""
+    assert admission.standing is not None
+    assert admission.standing.requests is not None
+    return admission.standing.requests.left
+
+
+def tokens_left(admission: Admission) -> int:
+    """The same of its tokens a minute."""
+    assert admission.standing is not None
+    assert admission.standing.tokens is not None
+    return admission.standing.tokens.left

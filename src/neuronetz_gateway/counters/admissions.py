@@ -8,30 +8,45 @@ from uuid import UUID
 
 from neuronetz_gateway.counters.connection import BatchedRedis
 from neuronetz_gateway.counters.errors import EvictingStoreError, unavailable
-from neuronetz_gateway.counters.scripts import ADMIT, CLOSE, HEARTBEAT
+from neuronetz_gateway.counters.scripts import ADMIT, CLOSE, HEARTBEAT, LOOK
 from neuronetz_gateway.domain.admission import Admission
 from neuronetz_gateway.domain.limit import Limits
 from neuronetz_gateway.domain.principal import Principal
+from neuronetz_gateway.domain.standing import AxisStanding, Standing, WindowUse
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 _MICROSECOND = timedelta(microseconds=1)
 _UNDO = -1
+_FIGURES = 5  # of each scope in the reply of look.lua
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A limit fired: `limit` names it (key.rpm), `figure` is its value, `left` what it still had."""
+    """A limit fired: `limit` names it (key.rpm), `figure` is its value, `left` what it still had.
+
+    standing tells of both axes; of the one that fired it is that of the scope that fired.
+    """
 
     limit: str
     figure: int
     left: int
     retry_after_seconds: float
+    standing: Standing | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Expired:
     """The key's time was over when the admission was asked for, by the clock of Redis."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What tenant and key hold at a moment, by the clock of Redis."""
+
+    at: datetime
+    tenant: WindowUse
+    key: WindowUse
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,30 +95,40 @@ class RateCounters:
         reply = await self._redis.run(
             ADMIT,
             (*self._keys(principal.tenant_id, principal.api_key_id, admission_id), self._since(principal.tenant_id)),
+            self._window_seconds,
             admission_id.hex,
             estimated_tokens,
             expires_at,
-            self._window_seconds,
             self._lease_microseconds,
             *_figures(principal.tenant_limits),
             *_figures(principal.key_limits),
         )
         match reply:
-            case [b"admitted", int(microseconds), int(requests_left), int(tokens_left)]:
+            case [b"admitted", int(now), int(), int(), int(), int(), int(), int()]:
+                admitted_at = _moment(now)
                 return Admission(
                     admission_id,
                     principal.tenant_id,
                     principal.api_key_id,
-                    _EPOCH + timedelta(microseconds=microseconds),
+                    admitted_at,
                     estimated_tokens,
-                    None if requests_left < 0 else requests_left,
-                    None if tokens_left < 0 else tokens_left,
+                    self._standing(admitted_at, reply),
                 )
-            case [b"refused", bytes(limit), int(figure), int(left), int(milliseconds)]:
-                return Refused(limit.decode(), figure, left, milliseconds / 1000)
+            case [b"refused", int(now), _, _, _, _, _, _, bytes(limit), int(figure), int(left), int(milliseconds)]:
+                standing = self._standing(_moment(now), reply)
+                return Refused(limit.decode(), figure, left, milliseconds / 1000, standing)
             case [b"expired"]:
                 return Expired()
         raise unavailable(ValueError(f"The admission script answered {reply!r}."))
+
+    async def look(self, tenant_id: UUID, api_key_id: UUID) -> Seen:
+        """What tenant and key hold now, read as `admit` reads it; nothing is written."""
+        keys = self._keys(tenant_id, api_key_id, api_key_id)[:4]
+        reply = await self._redis.run(LOOK, keys, self._window_seconds)
+        match reply:
+            case [int(now), *figures] if len(figures) == 2 * _FIGURES and all(type(each) is int for each in figures):
+                return Seen(_moment(now), self._use(now, figures[:_FIGURES]), self._use(now, figures[_FIGURES:]))
+        raise unavailable(ValueError(f"The script that looks answered {reply!r}."))
 
     def close(self, closing: Closing) -> asyncio.Future[int]:
         """Frees the places and corrects the tokens; yields 1, or 0 where nothing was open. May be repeated."""
@@ -148,6 +173,30 @@ class RateCounters:
         if policy != "noeviction":
             raise EvictingStoreError(policy)
 
+    def _standing(self, at: datetime, reply: Sequence[int]) -> Standing | None:
+        """The standing that a reply of admit.lua tells of, None where there is no limit."""
+        _, now, rpm, requests_left, newest_requests, tpm, tokens_left, newest_tokens = reply[:8]
+        if rpm < 0 and tpm < 0:
+            return None
+        return Standing(
+            self._axis(now, rpm, requests_left, newest_requests), self._axis(now, tpm, tokens_left, newest_tokens), at
+        )
+
+    def _axis(self, now: int, limit: int, left: int, newest: int) -> AxisStanding | None:
+        return None if limit < 0 else AxisStanding(limit, left, self._reset_seconds(now, newest))
+
+    def _use(self, now: int, figures: Sequence[int]) -> WindowUse:
+        requests, newest_requests, tokens, newest_tokens, held = figures
+        return WindowUse(
+            requests, self._reset_seconds(now, newest_requests), tokens, self._reset_seconds(now, newest_tokens), held
+        )
+
+    def _reset_seconds(self, now: int, newest: int) -> float | None:
+        """From `now` in microseconds until the bucket of a second leaves its window; see rates.lua for 0 and -1."""
+        if newest <= 0:
+            return 0.0 if newest == 0 else None
+        return ((newest + self._window_seconds + 1) * 1_000_000 - now) / 1_000_000
+
     def _tenant(self, tenant_id: UUID) -> str:
         return f"{self._prefix}:{{{tenant_id.hex}}}"
 
@@ -163,6 +212,11 @@ class RateCounters:
             f"{tenant}:leases:{key}",
             f"{tenant}:undone:{admission_id.hex}",
         )
+
+
+def _moment(microseconds: int) -> datetime:
+    """A time of Redis."""
+    return _EPOCH + timedelta(microseconds=microseconds)
 
 
 def _figures(limits: Limits) -> tuple[int, int, int]:

@@ -13,13 +13,14 @@ class Script:
     sha: str
 
     @classmethod
-    def load(cls, name: str) -> "Script":
-        """The script in the file `name` beside this module."""
-        body = resources.files(__package__).joinpath(name).read_bytes()
+    def load(cls, *names: str) -> "Script":
+        """The script in the files `names` beside this module, one after another."""
+        body = b"".join(resources.files(__package__).joinpath(name).read_bytes() for name in names)
         return cls(body, hashlib.sha1(body, usedforsecurity=False).hexdigest())
 
 
-ADMIT = Script.load("admit.lua")
+ADMIT = Script.load("rates.lua", "admit.lua")
 CLOSE = Script.load("close.lua")
 HEARTBEAT = Script.load("heartbeat.lua")
-SCRIPTS = (ADMIT, CLOSE, HEARTBEAT)
+LOOK = Script.load("rates.lua", "look.lua")
+SCRIPTS = (ADMIT, CLOSE, HEARTBEAT, LOOK)

@@ -4,13 +4,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from neuronetz_gateway.domain.standing import Standing
+
 
 @dataclass(frozen=True, slots=True)
 class Admission:
     """A place under the rate and concurrency limits of a key and its tenant, until closed.
 
     admitted_at is the time of Redis, the only clock that limits, windows and expiry read (DESIGN §4);
-    estimated_tokens is what TPM holds until the actual figure is known. remaining_* are None without a limit.
+    estimated_tokens is what TPM holds until the actual figure is known. standing is what key and tenant have left
+    with this request counted, None where neither limits requests or tokens a minute.
     """
 
     id: UUID
@@ -18,5 +21,4 @@ class Admission:
     api_key_id: UUID
     admitted_at: datetime
     estimated_tokens: int
-    remaining_requests: int | None = None
-    remaining_tokens: int | None = None
+    standing: Standing | None = None

@@ -15,7 +15,7 @@ from neuronetz_gateway.domain.identifier import uuid7
 from neuronetz_gateway.domain.limit import Limits
 from neuronetz_gateway.domain.principal import Principal
 from neuronetz_gateway.errors import InvalidRequestError, RateLimitedError, UnauthenticatedError
-from neuronetz_gateway.services.rate_limiting import RateLimiter
+from neuronetz_gateway.services.rate_limiting import LimitReachedError, RateLimiter
 from tests.support.counters import Server, a_principal, batched
 
 type Limiting = Callable[..., AbstractAsyncContextManager[RateLimiter]]
@@ -173,7 +173,7 @@ async def test_random_cancels_leak_no_place(limiter: RateLimiter, server: Server
             if dice.random() < 0.6:
                 asyncio.get_running_loop().call_later(dice.random() / 50, task.cancel)
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-        assert {type(outcome) for outcome in outcomes} <= {type(None), asyncio.CancelledError, RateLimitedError}
+        assert {type(outcome) for outcome in outcomes} <= {type(None), asyncio.CancelledError, LimitReachedError}
     await limiter.aclose()
     assert 0 < most <= 10
     assert server.held() == 0

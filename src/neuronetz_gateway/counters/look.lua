@@ -1,0 +1,13 @@
+-- Tells what the windows and leases of a tenant and its key hold; writes nothing.
+-- rates.lua stands before it, as before admit.lua: both read the same way.
+--
+-- KEYS  1 tenant's rates  2 key's rates  3 tenant's leases  4 key's leases
+-- Reply {us, of the tenant: requests, newest second with requests, tokens, newest second with tokens, held, the key's}
+local reply = { now }
+for scope = 1, 2 do
+  local rates = rates_of(KEYS[scope])
+  for _, figure in ipairs({ rates.requests, newest(rates, 'r'), rates.tokens, newest(rates, 't'), held_in(KEYS[scope + 2]) }) do
+    reply[#reply + 1] = figure
+  end
+end
+return reply
