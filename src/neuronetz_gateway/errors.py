@@ -2,6 +2,8 @@
 
 GatewayError
 ├── InvalidRequestError          400  the request itself is wrong; names the field
+│   ├── ContextExceededError
+│   ├── RequestBeyondLimitError
 │   ├── RequestTooLargeError     413
 │   ├── UnsupportedMediaTypeError 415
 │   └── RequestTimeoutError      408
@@ -11,8 +13,9 @@ GatewayError
 │   ├── ModelForbiddenError
 │   ├── LoadingForbiddenError
 │   └── EndpointBlockedError
-├── NotFoundError                404
-│   └── EndpointNotFoundError
+├── NotFoundError                404  what was named is not there
+│   ├── EndpointNotFoundError
+│   └── ModelNotFoundError
 ├── ConflictError                409  the command line's: it exists already
 ├── RateLimitedError             429  names the limit that fired
 ├── BudgetExceededError          429  insufficient_quota, not to be retried
@@ -21,19 +24,23 @@ GatewayError
 │   ├── StalePrincipalError
 │   └── UpstreamUnreachableError
 ├── UpstreamBrokenError          502
+├── AnswerCutError               502  ended by the gateway itself
 └── UpstreamTimedOutError        504
+
+How each is told, on which surface, and whether it should be retried: surfaces/failures.py.
 """
 
 
 class GatewayError(Exception):
     """A refusal that the caller may see; the cause goes to the log, never to the caller.
 
-    retry_after_seconds is when to come back; may_retry says what an SDK should do, None leaves it to the status.
+    retry_after_seconds is when to come back, where that is known. settings_seconds is set where the settings of the key
+    or its tenant decided alone, without the ledger, which would know of a change: how old what is known of them may be.
     """
 
     status = 500
     code = "internal_error"
-    may_retry: bool | None = None
+    settings_seconds: float | None = None
 
     def __init__(self, message: str, *, field: str | None = None, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)
@@ -44,6 +51,19 @@ class GatewayError(Exception):
 
 class InvalidRequestError(GatewayError):
     status, code = 400, "invalid_request"
+
+
+class ContextExceededError(InvalidRequestError):
+    """The prompt does not fit the context of the model; OpenAI's own code, by which programs know to shorten it."""
+
+    code = "context_length_exceeded"
+
+
+class RequestBeyondLimitError(InvalidRequestError):
+    """The request may need more tokens than the whole of a limit, so that no waiting would help."""
+
+    code = "request_beyond_limit"
+    settings_seconds = 0.0
 
 
 class RequestTooLargeError(InvalidRequestError):
@@ -77,10 +97,12 @@ class TenantSuspendedError(ForbiddenError):
 
 class ModelForbiddenError(ForbiddenError):
     code = "model_not_allowed"
+    settings_seconds = 0.0
 
 
 class LoadingForbiddenError(ForbiddenError):
     code = "loading_not_allowed"
+    settings_seconds = 0.0
 
 
 class EndpointBlockedError(ForbiddenError):
@@ -93,6 +115,15 @@ class NotFoundError(GatewayError):
 
 class EndpointNotFoundError(NotFoundError):
     code = "unknown_endpoint"
+
+
+class ModelNotFoundError(NotFoundError):
+    """The model server has no such model; `model` is its canonical name."""
+
+    code = "model_not_found"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"The model server has no model '{model}'.", field="model")
 
 
 class ConflictError(GatewayError):
@@ -113,7 +144,6 @@ class BudgetExceededError(GatewayError):
     """A budget cannot hold the request; `limit` names it as scope and period, for example tenant.daily."""
 
     status, code = 429, "insufficient_quota"
-    may_retry = False
 
     def __init__(self, message: str, *, limit: str, retry_after_seconds: float | None) -> None:
         super().__init__(message, retry_after_seconds=retry_after_seconds)
@@ -124,9 +154,6 @@ class UnavailableError(GatewayError):
     """Something that every request needs is away or did not answer in time; nothing was forwarded."""
 
     status, code = 503, "unavailable"
-
-    def __init__(self, message: str, *, retry_after_seconds: float = 1.0) -> None:
-        super().__init__(message, retry_after_seconds=retry_after_seconds)
 
 
 class OverloadedError(UnavailableError):
@@ -145,6 +172,12 @@ class UpstreamUnreachableError(UnavailableError):
 
 class UpstreamBrokenError(GatewayError):
     status, code = 502, "model_server_error"
+
+
+class AnswerCutError(GatewayError):
+    """The gateway itself ended an answer: over its reservation, or its place under the limits was lost."""
+
+    status, code = 502, "answer_cut"
 
 
 class UpstreamTimedOutError(GatewayError):

@@ -121,4 +121,4 @@ async def test_a_caller_who_leaves_while_the_upstream_is_being_reached_is_charge
             async with gateway.http(tenancy.key) as http:
                 with pytest.raises(httpx.ReadTimeout):
                     await http.post("/api/chat", json=CHAT, timeout=httpx.Timeout(5, read=1))
-            assert await booked(stores, tenancy) == ("caller_left", 499, 0)
+            assert await booked(stores, tenancy) == ("not_forwarded", 499, 0)

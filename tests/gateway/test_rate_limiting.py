@@ -116,3 +116,23 @@ async def _until_no_leases(services: Services, tenant: str) -> None:
     async with asyncio.timeout(5):
         while await services.redis.call("ZCARD", f"nz:{{{tenant}}}:leases"):
             await asyncio.sleep(0.02)
+
+
+@pytest.mark.promise("A4")
+async def test_a_raised_limit_lets_the_next_request_in(gateway: LiveGateway, ollama: FakeOllama) -> None:
+    """A limit refuses before the ledger is asked, so nobody noticed that the refusing figure had been raised: a key
+    that had hit its limit stayed refused until this process forgot it, up to a minute later."""
+    tenancy = await make_tenancy(gateway.services, key_limits=Limits(rpm=1, tpm=9000))
+    prefix = tenancy.api_key.prefix
+    async with gateway.http(tenancy.key) as http:
+        assert (await http.post("/api/chat", json=CHAT)).status_code == 200
+        await gateway.services.api_keys.set_limits(prefix, {"rpm": 3})
+        async with asyncio.timeout(3):  # promised within a tenth of a second
+            while (await http.post("/api/chat", json=CHAT)).status_code != 200:
+                pass
+        large = {**CHAT, "options": {"num_predict": 100_000}, "messages": CHAT["messages"] * 1000}
+        beyond = await http.post("/v1/chat/completions", json=large)
+        assert (beyond.status_code, beyond.json()["error"]["code"]) == (400, "request_beyond_limit")
+        await gateway.services.api_keys.set_limits(prefix, {"tpm": None})
+        assert (await http.post("/v1/chat/completions", json=large)).status_code == 200
+    assert len(ollama.hits) == 3

@@ -12,6 +12,7 @@ from neuronetz_gateway.http.address import Networks, caller_address
 from neuronetz_gateway.http.exchange import Exchange, find_exchange
 from neuronetz_gateway.http.request_id import name_request
 from neuronetz_gateway.observability.metrics import Metrics
+from neuronetz_gateway.surfaces.catalog import surface_of
 
 _PATH_CHARACTERS = 200
 _LEFT = frozenset({0, 499})  # no status sent, or nginx's word for a caller who left
@@ -28,13 +29,15 @@ class AccessLog:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         request_id = name_request(scope, self.new_id)
+        value = request_id.encode("ascii")
+        named = [(name, value) for name in surface_of(scope["path"]).request_id_headers]
         started, status = monotonic(), 0
 
         async def named_send(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode("ascii"))]
+                message["headers"] = [*message["headers"], *named]
             await send(message)
 
         self.metrics.opened()
@@ -67,6 +70,9 @@ class AccessLog:
     def _count_exchange(self, exchange: Exchange) -> None:
         charge = exchange.charge
         self.metrics.charged(charge.prompt_tokens, charge.output_tokens, estimated=charge.estimated)
+        reservation = exchange.known_reservation
+        if reservation is not None and charge.prompt_tokens > reservation.prompt_bound_tokens:
+            self.metrics.happened("prompt_over_bound")  # charged all the same; the bound was none (DESIGN §5)
         if exchange.first_byte_seconds is not None:
             self.metrics.answered(exchange.endpoint.path, exchange.first_byte_seconds)
 

@@ -1,40 +1,54 @@
 """How an exchange is begun towards its caller, ended badly, refused late."""
 
+import asyncio
+from contextlib import suppress
+
 from starlette.types import Send
 
 from neuronetz_gateway.domain.audit import Outcome
-from neuronetz_gateway.errors import GatewayError, UpstreamBrokenError, UpstreamTimedOutError
+from neuronetz_gateway.errors import AnswerCutError, GatewayError, UpstreamBrokenError, UpstreamTimedOutError
 from neuronetz_gateway.http.exchange import Exchange
 
 OK_STATUS = 200
+_EVENT_SECONDS = 1.0
 
 
 async def start_response(exchange: Exchange, headers: list[tuple[bytes, bytes]], send: Send) -> None:
     if exchange.call.adjusted:
         headers = [*headers, (b"x-gateway-adjusted", ",".join(exchange.call.adjusted).encode("ascii"))]
-    exchange.status, exchange.response_started = OK_STATUS, True
+    if exchange.standing is not None:
+        headers = [*headers, *exchange.endpoint.surface.limit_headers(exchange.standing)]
     await send({"type": "http.response.start", "status": OK_STATUS, "headers": headers})
+    # Only now: whoever is ended while the head waits to be written may still be answered with a status.
+    exchange.status, exchange.response_started = OK_STATUS, True
 
 
-async def send_error_event(exchange: Exchange, error: GatewayError, send: Send, *, before: bytes = b"") -> None:
+async def send_error_event(exchange: Exchange, error: GatewayError, send: Send) -> None:
     """Say what happened in the surface's own words, then leave the answer unfinished: never a clean end (DESIGN §6).
 
     The server closes the connection of an unfinished answer. A whole JSON body has no room for an event: it just stops.
+    For a caller who does not take what came before, nobody waits: its place would be held by somebody who is not there.
     """
     exchange.reason = error.code
-    event = exchange.endpoint.surface.error_event(error, exchange.request_id) if exchange.call.streamed else b""
-    if event:
-        await send({"type": "http.response.body", "body": before + event, "more_body": True})
+    if not exchange.call.streamed:
+        return
+    event = exchange.record_end() + exchange.endpoint.surface.error_event(error, exchange.request_id)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_EVENT_SECONDS):
+            await send({"type": "http.response.body", "body": event, "more_body": True})
 
 
 async def end_from_outside(exchange: Exchange, outcome: Outcome, send: Send) -> None:
-    """The caller has left, or the gateway ended the relay: say so to whoever still listens."""
-    exchange.outcome = outcome
+    """The caller has left, or the gateway ended the relay: say so to whoever still listens.
+
+    Before a byte went up it is not forwarded, whoever ended it: nothing was asked of the model server (PROMISES D1).
+    """
+    exchange.outcome = ended = outcome if exchange.forwarded else Outcome.NOT_FORWARDED
     if outcome is Outcome.CALLER_LEFT:
         return
     error = given_up() if outcome is Outcome.CUT else UpstreamTimedOutError("The request took too long.")
     if not exchange.response_started:
-        raise refused(exchange, outcome, error)
+        raise refused(exchange, ended, error)
     await send_error_event(exchange, error, send)
 
 
@@ -50,12 +64,16 @@ def outcome_of(failure: GatewayError, *, forwarded: bool) -> Outcome:
     return Outcome.UPSTREAM_TIMED_OUT if isinstance(failure, UpstreamTimedOutError) else Outcome.UPSTREAM_BROKEN
 
 
-def over_reservation() -> UpstreamBrokenError:
-    return UpstreamBrokenError("The answer was cut by the gateway: it went past what was reserved for it.")
+def over_reservation() -> AnswerCutError:
+    return AnswerCutError("The answer was cut by the gateway: it went past what was reserved for it.")
 
 
-def given_up() -> UpstreamBrokenError:
-    return UpstreamBrokenError("The answer was cut by the gateway: its place under the limits was lost.")
+def given_up() -> AnswerCutError:
+    return AnswerCutError("The answer was cut by the gateway: its place under the limits was lost.")
+
+
+def failed_midway() -> UpstreamBrokenError:
+    return UpstreamBrokenError("The model server failed before its answer was complete.")
 
 
 def cut_short() -> UpstreamBrokenError:

@@ -7,6 +7,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from neuronetz_gateway.errors import EndpointBlockedError, EndpointNotFoundError, GatewayError, RequestTimeoutError
+from neuronetz_gateway.http.exchange import find_exchange
 from neuronetz_gateway.http.request_id import request_id_of
 from neuronetz_gateway.surfaces.catalog import is_blocked, methods_of, surface_of
 
@@ -17,7 +18,10 @@ def render(scope: Scope, error: GatewayError) -> Response:
     response = Response(
         surface.error_body(error, request_id_of(scope)), status_code=error.status, media_type="application/json"
     )
-    response.raw_headers.extend(surface.error_headers(error))
+    response.raw_headers.extend(surface.error_headers(error, request_id_of(scope)))
+    exchange = find_exchange(scope)
+    if exchange is not None and exchange.standing is not None:
+        response.raw_headers.extend(surface.limit_headers(exchange.standing))
     if isinstance(error, RequestTimeoutError):  # what is still to come of its body would come as slowly
         response.raw_headers.append((b"connection", b"close"))
     return response

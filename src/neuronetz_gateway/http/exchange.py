@@ -1,5 +1,6 @@
 """One request on its way through the chain."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from neuronetz_gateway.domain.admission import Admission
 from neuronetz_gateway.domain.audit import Outcome
 from neuronetz_gateway.domain.budget import Reservation
 from neuronetz_gateway.domain.principal import Principal
+from neuronetz_gateway.domain.standing import Standing
 from neuronetz_gateway.domain.usage import NOTHING, Charge, MeterReading
 from neuronetz_gateway.surfaces.surface import Call, Endpoint
 
@@ -18,6 +20,8 @@ _KEY = "neuronetz.exchange"
 @dataclass(slots=True)
 class Exchange:
     """What each step learned about a request, filled in chain order.
+
+    record_end gives whatever an error event needs before it to stand in a record of its own, at any moment.
 
     A step that asks for what an earlier one has not set gets a RuntimeError: a wrongly ordered chain answers
     500, never 200.
@@ -38,6 +42,8 @@ class Exchange:
     charge: Charge = NOTHING
     forwarded: bool = False
     output_wanted_tokens: int = 0
+    standing: Standing | None = None
+    record_end: Callable[[], bytes] = bytes
     _principal: Principal | None = None
     _call: Call | None = None
     _admission: Admission | None = None

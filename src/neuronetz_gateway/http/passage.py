@@ -7,6 +7,7 @@ from neuronetz_gateway.domain.audit import Outcome
 from neuronetz_gateway.errors import GatewayError
 from neuronetz_gateway.http.ending import (
     cut_short,
+    failed_midway,
     outcome_of,
     over_reservation,
     refused,
@@ -16,6 +17,7 @@ from neuronetz_gateway.http.ending import (
 from neuronetz_gateway.http.exchange import Exchange
 from neuronetz_gateway.http.upstream_errors import failure_of
 from neuronetz_gateway.surfaces.surface import Meter, StreamEditor
+from neuronetz_gateway.surfaces.whole_records import WholeRecords
 from neuronetz_gateway.upstream.headers import response_headers
 
 
@@ -29,8 +31,9 @@ def raw_stream(response: httpx.Response) -> httpx.AsyncByteStream:
 class Passage:
     """Every chunk is metered, edited where the gateway had asked for more than its caller, sent on at once.
 
-    Only of an answer that is one body the last chunk waits for the verdict: with its last byte a length is fulfilled,
-    after which nothing could tell the caller that the answer was broken (PROMISES S3).
+    A stream is handed on in whole records, so that an error event can follow at any moment. Only of an answer that is
+    one body the last chunk waits for the verdict: with its last byte a length is fulfilled, after which nothing could
+    tell the caller that the answer was broken (PROMISES S3).
     """
 
     def __init__(self, exchange: Exchange, response: httpx.Response, send: Send) -> None:
@@ -38,7 +41,9 @@ class Passage:
         self.exchange, self.response, self.send = exchange, response, send
         self.meter: Meter | None = inference.new_meter(exchange.call) if inference else None
         self.editor: StreamEditor | None = inference.new_editor(exchange.call) if inference else None
+        self.records = WholeRecords(exchange.endpoint.surface.record_end) if exchange.call.streamed else None
         self.last_shown = self.held = b""
+        exchange.record_end = self._record_end
         self.granted = exchange.reservation.granted_output_tokens
 
     async def run(self) -> None:
@@ -64,10 +69,13 @@ class Passage:
                 self.meter.feed(chunk)
                 if self.meter.counted_output > self.granted:
                     return False
-            shown = self.editor.feed(chunk) if self.editor is not None else chunk
+            shown = self._edited(self.records.feed(chunk) if self.records is not None else chunk)
             if shown:
                 await self._forward(shown)
         return True
+
+    def _edited(self, passed: bytes) -> bytes:
+        return self.editor.feed(passed) if self.editor is not None and passed else passed
 
     async def _start(self) -> None:
         if self.exchange.response_started:
@@ -83,14 +91,14 @@ class Passage:
             if not shown:
                 return
             await self._start()
-        self.last_shown = shown
         await self.send({"type": "http.response.body", "body": shown, "more_body": True})
+        self.last_shown = shown  # only now: a wait that is cancelled has sent nothing
 
     async def _finish(self) -> None:
         reading = self.exchange.reading
         if self.meter is not None and (reading.failed or not reading.terminated):
             # Ollama ends a broken stream like a whole one; its terminator is the only proof (OLLAMA §3.5).
-            await self._break(Outcome.UPSTREAM_BROKEN, cut_short())
+            await self._break(Outcome.UPSTREAM_BROKEN, failed_midway() if reading.failed else cut_short())
             return
         await self._start()
         self.exchange.outcome = Outcome.COMPLETED
@@ -100,17 +108,17 @@ class Passage:
         if not self.exchange.response_started:
             raise refused(self.exchange, outcome, error)
         self.exchange.outcome = outcome
-        await send_error_event(self.exchange, error, self.send, before=self._record_end())
+        await send_error_event(self.exchange, error, self.send)
 
     def _record_end(self) -> bytes:
-        """Whatever ends the record that broke off, so that the error event stands in one of its own."""
-        rest = self._rest()
+        """What ends a record that was too long to be held, so that the error event stands in one of its own."""
         end = self.exchange.endpoint.surface.record_end
-        last = rest or self.last_shown
-        return rest if not last or last.endswith(end) else rest + end
+        return b"" if not self.last_shown or self.last_shown.endswith(end) else end
 
     def _rest(self) -> bytes:
-        return self.editor.flush() if self.editor is not None else b""
+        """What a stream that ended well has after its last record."""
+        rest = self._edited(self.records.rest() if self.records is not None else b"")
+        return rest + self.editor.flush() if self.editor is not None else rest
 
     def _read_meter(self) -> None:
         if self.meter is not None:

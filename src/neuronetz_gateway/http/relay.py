@@ -1,14 +1,17 @@
 """Step 6: bytes to Ollama and back, until the last one or until somebody leaves."""
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
 
 import httpx
 import orjson
+import structlog
 from starlette.types import Receive, Scope, Send
 
 from neuronetz_gateway.domain.audit import Outcome
-from neuronetz_gateway.errors import NotFoundError, OverloadedError, UpstreamBrokenError
+from neuronetz_gateway.errors import GatewayError, NotFoundError, OverloadedError, UpstreamBrokenError
 from neuronetz_gateway.http.caller_watch import LISTEN_AFTER_SECONDS, CallerWatch, RelayEndedError
 from neuronetz_gateway.http.common_timer import CommonTimer
 from neuronetz_gateway.http.ending import OK_STATUS, end_from_outside, outcome_of, refused, start_response
@@ -16,10 +19,15 @@ from neuronetz_gateway.http.exchange import Exchange, exchange_of
 from neuronetz_gateway.http.passage import Passage, raw_stream
 from neuronetz_gateway.http.upstream_errors import failure_of, refusal_of
 from neuronetz_gateway.services.rate_limiting import RateLimiter
+from neuronetz_gateway.surfaces.surface import Allows, Call
 from neuronetz_gateway.upstream.client import Upstream
 
+type Shows = Callable[[bytes, Call, Allows], bytes]
+
 _MAX_SHOWN_BYTES = 32 * 1024 * 1024
+_OFF_LOOP_BYTES = 256 * 1024  # rewriting more than this can hold the event loop for longer than a few ms
 _MAX_ERROR_BYTES = 64 * 1024
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -83,19 +91,36 @@ def _body(exchange: Exchange) -> bytes:
 async def _answer(exchange: Exchange, response: httpx.Response, send: Send) -> None:
     exchange.first_byte_seconds = monotonic() - exchange.started_at
     if response.status_code != OK_STATUS:
-        body = await _whole(exchange, response, _MAX_ERROR_BYTES)
-        raise refused(exchange, Outcome.UPSTREAM_REFUSED, refusal_of(response.status_code, body))
+        raise refused(exchange, Outcome.UPSTREAM_REFUSED, await _refusal(exchange, response))
     if exchange.endpoint.shown is not None:
-        await _send_shown(exchange, response, send)
+        await _send_shown(exchange, response, exchange.endpoint.shown, send)
     else:
         await Passage(exchange, response, send).run()
 
 
-async def _send_shown(exchange: Exchange, response: httpx.Response, send: Send) -> None:
-    show = exchange.endpoint.shown
-    body = await _whole(exchange, response, _MAX_SHOWN_BYTES)
+async def _refusal(exchange: Exchange, response: httpx.Response) -> GatewayError:
+    """What an error status is called; that it refused is known, even where its words are lost on the way."""
     try:
-        shown = show(body, exchange.call, exchange.principal.allows) if show else body
+        body = await _received(response, _MAX_ERROR_BYTES)
+    except httpx.TransportError:
+        body = b""
+    refusal = refusal_of(response.status_code, body, exchange.model)
+    if isinstance(refusal, UpstreamBrokenError):  # the operator's to mend; its words may hold a prompt, so no log does
+        _log.warning("model_server_refused", request_id=exchange.request_id, upstream_status=response.status_code)
+    return refusal
+
+
+async def _send_shown(exchange: Exchange, response: httpx.Response, shows: Shows, send: Send) -> None:
+    try:
+        body = await _received(response, _MAX_SHOWN_BYTES)
+    except httpx.TransportError as error:
+        raise refused(exchange, Outcome.UPSTREAM_BROKEN, failure_of(error)) from error
+    allows = exchange.principal.allows
+    try:
+        if len(body) > _OFF_LOOP_BYTES:  # a vocabulary of /api/show alone may have ten megabytes
+            shown = await asyncio.to_thread(shows, body, exchange.call, allows)
+        else:
+            shown = shows(body, exchange.call, allows)
     except NotFoundError as error:
         raise refused(exchange, Outcome.UPSTREAM_REFUSED, error) from None
     except UpstreamBrokenError as error:
@@ -106,14 +131,11 @@ async def _send_shown(exchange: Exchange, response: httpx.Response, send: Send) 
     await send({"type": "http.response.body", "body": shown, "more_body": False})
 
 
-async def _whole(exchange: Exchange, response: httpx.Response, limit_bytes: int) -> bytes:
+async def _received(response: httpx.Response, limit_bytes: int) -> bytes:
     """A body up to a limit; what is longer comes back cut, which no parser takes for whole."""
     body = bytearray()
-    try:
-        async for chunk in raw_stream(response):
-            body += chunk
-            if len(body) > limit_bytes:
-                break
-    except httpx.TransportError as error:
-        raise refused(exchange, Outcome.UPSTREAM_BROKEN, failure_of(error)) from error
+    async for chunk in raw_stream(response):
+        body += chunk
+        if len(body) > limit_bytes:
+            break
     return bytes(body)

@@ -1,56 +1,58 @@
 """What a failure of the model server is called towards callers."""
 
+from http import HTTPStatus
+
 import httpx
-import orjson
 
 from neuronetz_gateway.errors import (
     GatewayError,
     InvalidRequestError,
-    NotFoundError,
+    ModelNotFoundError,
     OverloadedError,
     RequestTooLargeError,
     UpstreamBrokenError,
     UpstreamTimedOutError,
     UpstreamUnreachableError,
 )
+from neuronetz_gateway.http.upstream_words import known, plain, words_of
 
-_MESSAGE_CHARACTERS = 500
-_BUSY_RETRY_SECONDS = 2.0
-_CALLERS_FAULT: dict[int, type[GatewayError]] = {
-    400: InvalidRequestError,
-    404: NotFoundError,
-    413: RequestTooLargeError,
-    422: InvalidRequestError,
+_OF_THE_REQUEST = frozenset({400, 413, 422, 500, 501})  # 500 also for options of the wrong type (OLLAMA §3.4)
+_TOO_OLD = "The model server does not know this endpoint; it may be too old for it."
+_BUSY = "The model server is busy."
+_TOLD: dict[int, tuple[type[GatewayError], str]] = {
+    404: (UpstreamBrokenError, _TOO_OLD),
+    405: (UpstreamBrokenError, _TOO_OLD),
+    413: (RequestTooLargeError, "The request is too large for the model server."),
+    429: (OverloadedError, _BUSY),
+    503: (OverloadedError, _BUSY),
+    504: (UpstreamTimedOutError, "The model server did not answer in time."),
+    529: (OverloadedError, _BUSY),
 }
 
 
 def failure_of(error: httpx.TransportError) -> GatewayError:
     """A transport failure: unreachable is 503, too slow 504, broken or not HTTP 502 (PROMISES F3)."""
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
-        return UpstreamUnreachableError("The model server cannot be reached.", retry_after_seconds=_BUSY_RETRY_SECONDS)
+        return UpstreamUnreachableError("The model server cannot be reached.")
     if isinstance(error, httpx.TimeoutException):
         return UpstreamTimedOutError("The model server did not answer in time.")
     return UpstreamBrokenError("The model server broke off its answer.")
 
 
-def refusal_of(status: int, body: bytes) -> GatewayError:
-    """An error status of the model server before it generated anything (OLLAMA §3.4).
+def refusal_of(status: int, body: bytes, model: str) -> GatewayError:
+    """An error status of the model server before it generated anything (OLLAMA §3.4); `model` is the one asked for.
 
-    Only what the caller can mend is passed on in the upstream's words; of its inner faults nothing is told.
+    Only what the caller can mend is passed on, in the gateway's words or in words that say nothing of the host. Where
+    the model server refused the gateway itself (401, 403, 407; a redirect) the operator alone can help: that is 502.
     """
-    kind = _CALLERS_FAULT.get(status)
-    if kind is not None:
-        return kind(_message(body) or "The model server refused the request.")
-    if status in {429, 503}:
-        return OverloadedError("The model server is busy.", retry_after_seconds=_BUSY_RETRY_SECONDS)
-    return UpstreamBrokenError("The model server failed.")
-
-
-def _message(body: bytes) -> str:
-    try:
-        error = orjson.loads(body)["error"]
-        text = error if isinstance(error, str) else str(error["message"])
-    except (ValueError, KeyError, TypeError):
-        return ""
-    text = text.replace("registry.ollama.ai/library/", "")
-    return "".join(c if c.isprintable() else " " for c in text[:_MESSAGE_CHARACTERS])
+    words = words_of(body)
+    if status in _OF_THE_REQUEST:
+        told = known(words, model)
+        if told is not None:
+            return told
+    if status in {400, 422}:
+        return InvalidRequestError(plain(words) or "The model server refused the request.")
+    if status == HTTPStatus.NOT_FOUND and words and model:  # without words it was its router that knew no such path
+        return ModelNotFoundError(model)
+    kind, sentence = _TOLD.get(status, (UpstreamBrokenError, "The model server failed."))
+    return kind(sentence)

@@ -27,6 +27,8 @@ from neuronetz_gateway.services.verification_lane import LaneFullError
 
 _REFUSED_CAPACITY = 10_000
 _REFUSED_SECONDS = 2.0
+_READ_CAPACITY = 10_000
+_READ_SECONDS = 60.0
 
 
 class _Refusal(Enum):
@@ -72,6 +74,7 @@ class Authenticator:
         self._clock = clock
         self._refusal_floor_seconds = refusal_floor_seconds
         self._refused = BoundedMemory[bool](capacity=_REFUSED_CAPACITY, ttl_seconds=_REFUSED_SECONDS, clock=clock)
+        self._read_at = BoundedMemory[float](capacity=_READ_CAPACITY, ttl_seconds=_READ_SECONDS, clock=clock)
         self._shared: dict[bytes, asyncio.Task[Principal | _Refusal]] = {}
 
     async def authenticate(self, presented: str | None, address: str, *, fresh: bool = False) -> Principal:
@@ -91,6 +94,13 @@ class Authenticator:
                 return principal
         patient = self._failures.blocked_seconds(address) > 0
         return await self._look_up(_Ask(name, key, patient=patient, fresh=fresh), address)
+
+    async def authenticate_anew(self, presented: str | None, address: str, *, within_seconds: float) -> Principal:
+        """The principal as Postgres had it at most `within_seconds` ago, up to a minute; raises as authenticate."""
+        key = PlainKey.parse(presented) if presented else None
+        read_at = None if key is None else self._read_at.find(self._hasher.cache_name(key))
+        recent = read_at is not None and self._clock() - read_at < within_seconds
+        return await self.authenticate(presented, address, fresh=not recent)
 
     async def start(self) -> None:
         """Finds out before the first request whether this machine can run Argon2id; else raises UnavailableError."""
@@ -136,6 +146,7 @@ class Authenticator:
 
     def _turned_away(self, ask: _Ask) -> _Refusal:
         self._refused.keep(ask.name, value=True)
+        self._read_at.forget(ask.name)
         if ask.fresh:
             self._identities.forget_principal(ask.name)
         return _Refusal.WRONG_KEY
@@ -181,6 +192,7 @@ class Authenticator:
         )
         verdict = _verdict(record)
         if verdict is principal:
+            self._read_at.keep(ask.name, self._clock())
             self._identities.share(ask.name, Identity(principal, proof))
         else:
             self._identities.proofs.keep(ask.name, proof)

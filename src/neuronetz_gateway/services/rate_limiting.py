@@ -11,9 +11,20 @@ from neuronetz_gateway.counters.errors import CountersUnavailableError
 from neuronetz_gateway.counters.leases import LeaseKeeper
 from neuronetz_gateway.domain.admission import Admission
 from neuronetz_gateway.domain.principal import Principal
-from neuronetz_gateway.errors import InvalidRequestError, RateLimitedError, UnauthenticatedError
+from neuronetz_gateway.domain.standing import Standing
+from neuronetz_gateway.errors import RateLimitedError, RequestBeyondLimitError, UnauthenticatedError
 
 _UNITS = {"rpm": "requests a minute", "tpm": "tokens a minute", "concurrent": "requests at once"}
+
+
+class LimitReachedError(RateLimitedError):
+    """A limit of the key or its tenant fired; standing is what both have left, None where nothing is to be told."""
+
+    settings_seconds = 0.1  # whoever is refused often would otherwise ask Postgres as often
+
+    def __init__(self, message: str, *, limit: str, retry_after_seconds: float, standing: Standing | None) -> None:
+        super().__init__(message, limit=limit, retry_after_seconds=retry_after_seconds)
+        self.standing = standing
 
 
 class RateLimiter:
@@ -52,7 +63,7 @@ class RateLimiter:
     async def admit(self, principal: Principal, admission_id: UUID, estimate_tokens: int) -> Admission:
         """A place under every limit of key and tenant; the caller owns it until `close`.
 
-        Raises RateLimitedError, InvalidRequestError for an estimate that no window can hold, UnauthenticatedError for
+        Raises LimitReachedError, RequestBeyondLimitError for what no window can hold, UnauthenticatedError for
         an expired key, UnavailableError. Whoever is cancelled here, or gets no answer, owns nothing: it is undone.
         """
         _check_estimate(principal, estimate_tokens)
@@ -86,15 +97,16 @@ class RateLimiter:
         """Names what stops the work of an admission; called once, when its lease is found gone."""
         self._leases.guard(admission, on_lost)
 
-    def _refusal(self, refused: Refused) -> RateLimitedError:
+    def _refusal(self, refused: Refused) -> LimitReachedError:
         scope, _, axis = refused.limit.partition(".")
         # A place may become free at any moment, so only a spread hint can be given; a window's end is known exactly.
         wait = self._hint() if axis == "concurrent" else refused.retry_after_seconds
-        return RateLimitedError(
+        return LimitReachedError(
             f"Rate limit reached for this {scope}: {_amount(refused.figure, axis)} ({refused.limit}); "
             f"{refused.left:,} left. Try again in {math.ceil(wait)} s.",
             limit=refused.limit,
             retry_after_seconds=wait,
+            standing=refused.standing,
         )
 
     def _hint(self) -> float:
@@ -108,10 +120,10 @@ def _amount(figure: int, axis: str) -> str:
 
 
 def _check_estimate(principal: Principal, estimate_tokens: int) -> None:
-    """Raises InvalidRequestError where a request is larger than a whole limit, so that it could never be admitted."""
+    """Raises RequestBeyondLimitError where a request is larger than a whole limit: it could never be admitted."""
     for limit, tpm in (("key.tpm", principal.key_limits.tpm), ("tenant.tpm", principal.tenant_limits.tpm)):
         if tpm is not None and estimate_tokens > tpm:
-            raise InvalidRequestError(
+            raise RequestBeyondLimitError(
                 f"This request may need {estimate_tokens:,} tokens, more than the {tpm:,} tokens a minute ({limit}) "
                 "could ever hold. Lower max_tokens or shorten the prompt."
             )

@@ -5,8 +5,9 @@ from uuid import UUID
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from neuronetz_gateway.errors import StalePrincipalError
-from neuronetz_gateway.http.exchange import exchange_of
+from neuronetz_gateway.domain.principal import Principal
+from neuronetz_gateway.errors import GatewayError, StalePrincipalError, UnavailableError
+from neuronetz_gateway.http.exchange import Exchange, exchange_of
 from neuronetz_gateway.services.authentication import Authenticator
 
 
@@ -22,7 +23,28 @@ class AuthenticationMiddleware:
             await self.app(scope, receive, send)
         except StalePrincipalError:
             # The ledger is the last word (DESIGN §3): nothing went up, the admission was undone on the way here.
-            # A new id, so that this second admission can never be mistaken for the first one's undo.
-            exchange.id = self.new_id()
-            exchange.principal = await self.authenticator.authenticate(presented, exchange.address, fresh=True)
-            await self.app(scope, receive, send)
+            exchange.standing = None
+            principal = await self.authenticator.authenticate(presented, exchange.address, fresh=True)
+        except GatewayError as refusal:
+            if refusal.settings_seconds is None:
+                raise
+            principal = await self._current(presented, exchange, refusal.settings_seconds)
+            if principal == exchange.principal:
+                raise
+        else:
+            return
+        # A new id, so that this second admission can never be mistaken for the first one's undo.
+        exchange.id, exchange.standing, exchange.principal = self.new_id(), None, principal
+        await self.app(scope, receive, send)
+
+    async def _current(self, presented: str | None, exchange: Exchange, within_seconds: float) -> Principal:
+        """The principal as it is now: where its settings refused, the ledger was never asked whether they still hold.
+
+        Where that cannot be told, the refusal stands.
+        """
+        try:
+            return await self.authenticator.authenticate_anew(
+                presented, exchange.address, within_seconds=within_seconds
+            )
+        except UnavailableError:
+            return exchange.principal

@@ -59,7 +59,7 @@ def settlement_of(exchange: Exchange) -> Settlement:
 
 def _charge(exchange: Exchange, outcome: Outcome) -> Charge:
     inference = exchange.endpoint.inference
-    if inference is None or outcome in _FREE or not exchange.forwarded:
+    if inference is None or exchange.call.loads or outcome in _FREE or not exchange.forwarded:
         return NOTHING
     reservation = exchange.reservation
     return charge_of(
@@ -67,4 +67,5 @@ def _charge(exchange: Exchange, outcome: Outcome) -> Charge:
         reservation.prompt_bound_tokens,
         has_output=inference.has_output,
         uncounted_output_tokens=0 if exchange.call.streamed else reservation.granted_output_tokens,
+        granted_output_tokens=reservation.granted_output_tokens,
     )

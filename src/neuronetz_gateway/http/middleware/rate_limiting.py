@@ -5,7 +5,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from neuronetz_gateway.domain.audit import Outcome
 from neuronetz_gateway.domain.limit import smaller
 from neuronetz_gateway.http.exchange import Exchange, exchange_of
-from neuronetz_gateway.services.rate_limiting import RateLimiter
+from neuronetz_gateway.services.rate_limiting import LimitReachedError, RateLimiter
 
 
 class RateLimitMiddleware:
@@ -16,12 +16,20 @@ class RateLimitMiddleware:
         exchange = exchange_of(scope)
         exchange.output_wanted_tokens = output_wanted(exchange, self.max_output_tokens)
         estimate = prompt_estimate(exchange) + exchange.output_wanted_tokens
-        admission = await self.limiter.admit(exchange.principal, exchange.id, estimate)
-        exchange.admission = admission
+        try:
+            admission = await self.limiter.admit(exchange.principal, exchange.id, estimate)
+        except LimitReachedError as error:
+            exchange.standing = error.standing
+            raise
+        exchange.admission, exchange.standing = admission, admission.standing
         try:
             await self.app(scope, receive, send)
         finally:
-            self.limiter.close(admission, actual_tokens(exchange))
+            actual = actual_tokens(exchange)
+            self.limiter.close(admission, actual)
+            if admission.standing is not None and not exchange.response_started:
+                # The refusal that follows tells what is left after it (L2).
+                exchange.standing = admission.standing.ended(estimate, actual)
 
 
 def prompt_estimate(exchange: Exchange) -> int:

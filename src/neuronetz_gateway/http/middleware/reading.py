@@ -17,6 +17,7 @@ from neuronetz_gateway.errors import (
     UnsupportedMediaTypeError,
 )
 from neuronetz_gateway.http.exchange import exchange_of
+from neuronetz_gateway.surfaces import loading
 from neuronetz_gateway.surfaces.model_paths import model_in
 from neuronetz_gateway.surfaces.strict_json import parse
 from neuronetz_gateway.surfaces.surface import Call, Endpoint, JsonObject, RequestRules
@@ -47,6 +48,7 @@ class ReadingMiddleware:
         if exchange.known_call is None:  # on the second way through a stale chain the body is read already
             exchange.call = await self._call_of(scope, receive)
         _check_model(exchange.principal, exchange.call)
+        _check_loading(exchange.principal, exchange.call)
         await self.app(scope, receive, send)
 
     async def _call_of(self, scope: Scope, receive: Receive) -> Call:
@@ -121,3 +123,8 @@ def _check_model(principal: Principal, call: Call) -> None:
         raise ModelForbiddenError(
             f"This key may not use the model '{model}'. The list of models shows which it may use.", field="model"
         )
+
+
+def _check_loading(principal: Principal, call: Call) -> None:
+    if call.loads and not principal.may_load_models:
+        raise loading.forbidden(call)
