@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from neuronetz_gateway.domain.identifier import uuid7
 from neuronetz_gateway.http.access_log import AccessLog
+from neuronetz_gateway.http.account import AccountPage
 from neuronetz_gateway.http.endpoint_table import EndpointTable, Row
 from neuronetz_gateway.http.error_handlers import add_error_handlers, unmatched
 from neuronetz_gateway.http.middleware.authentication import AuthenticationMiddleware
@@ -22,7 +23,7 @@ from neuronetz_gateway.http.ops import ops_router
 from neuronetz_gateway.http.readiness import Readiness
 from neuronetz_gateway.http.relay import InFlight, Relay
 from neuronetz_gateway.settings import Settings
-from neuronetz_gateway.surfaces.catalog import ENDPOINTS
+from neuronetz_gateway.surfaces.catalog import ACCOUNT, ENDPOINTS
 from neuronetz_gateway.surfaces.surface import Endpoint, RequestRules
 from neuronetz_gateway.wiring import Services
 
@@ -61,6 +62,7 @@ def create_app(settings: Settings, services: Services) -> ASGIApp:
             chains[endpoint.method, endpoint.path.encode("ascii")] = chain
         else:
             named[endpoint.method, endpoint.prefix.encode("ascii")] = chain
+    chains[ACCOUNT.method, ACCOUNT.path.encode("ascii")] = account_chain(settings, services)
     table = EndpointTable(chains, named, app)
     return AccessLog(table, metrics=services.metrics, new_id=uuid7, trusted_proxies=settings.proxy_networks)
 
@@ -68,6 +70,27 @@ def create_app(settings: Settings, services: Services) -> ASGIApp:
 def chain_of(endpoint: Endpoint, settings: Settings, services: Services, relay: Relay) -> ASGIApp:
     """The whole chain before one row of the endpoint table (DESIGN §1)."""
     steps = [  # outermost first: the way in, top to bottom; the way out, bottom to top
+        *_first_steps(endpoint, settings, services),
+        Middleware(
+            ReadingMiddleware,
+            endpoint=endpoint,
+            rules=rules_of(settings, services),
+            max_body_bytes=settings.max_body_bytes,
+            body_timeout_seconds=settings.body_timeout_s,
+        ),
+        Middleware(RateLimitMiddleware, limiter=services.limiter, max_output_tokens=settings.max_output_tokens),
+        Middleware(BudgetMiddleware, ledger=services.ledger),
+    ]
+    return _through(steps, relay)
+
+
+def account_chain(settings: Settings, services: Services) -> ASGIApp:
+    """The chain before the account: a known key, nothing else, since one looks at it when a limit has fired."""
+    return _through(_first_steps(ACCOUNT, settings, services), AccountPage(services.accounts))
+
+
+def _first_steps(endpoint: Endpoint, settings: Settings, services: Services) -> list[Middleware]:
+    return [
         Middleware(
             OpeningMiddleware,
             endpoint=endpoint,
@@ -77,28 +100,24 @@ def chain_of(endpoint: Endpoint, settings: Settings, services: Services, relay: 
             now=_utc_now,
         ),
         Middleware(AuthenticationMiddleware, authenticator=services.authenticator, new_id=uuid7),
-        Middleware(
-            ReadingMiddleware,
-            endpoint=endpoint,
-            rules=rules_of(settings),
-            max_body_bytes=settings.max_body_bytes,
-            body_timeout_seconds=settings.body_timeout_s,
-        ),
-        Middleware(RateLimitMiddleware, limiter=services.limiter, max_output_tokens=settings.max_output_tokens),
-        Middleware(BudgetMiddleware, ledger=services.ledger),
     ]
-    chain: ASGIApp = relay
+
+
+def _through(steps: list[Middleware], end: ASGIApp) -> ASGIApp:
+    chain = end
     for step in reversed(steps):
         chain = step.cls(chain, *step.args, **step.kwargs)
     return chain
 
 
-def rules_of(settings: Settings) -> RequestRules:
+def rules_of(settings: Settings, services: Services) -> RequestRules:
     return RequestRules(
         template_tokens=settings.prompt_template_tokens,
         image_tokens=settings.image_token_bound,
         max_depth=settings.max_json_depth,
         max_nodes=settings.max_json_nodes,
+        max_inputs=settings.max_embedding_inputs,
+        facts_of=services.model_knowledge.facts_of,
     )
 
 

@@ -23,6 +23,7 @@ from neuronetz_gateway.errors import UnavailableError
 from neuronetz_gateway.key_hashing import KeyHasher
 from neuronetz_gateway.observability.metrics import Metrics
 from neuronetz_gateway.repositories.ledger import Ledger
+from neuronetz_gateway.services.account import AccountReader
 from neuronetz_gateway.services.api_keys import KeyRegistry
 from neuronetz_gateway.services.authentication import Authenticator
 from neuronetz_gateway.services.background_work import BackgroundWork
@@ -32,6 +33,7 @@ from neuronetz_gateway.services.failure_counting import FailureCounter
 from neuronetz_gateway.services.identity_cache import IdentityCache
 from neuronetz_gateway.services.key_lookup import KeyLookup
 from neuronetz_gateway.services.key_proving import KeyProver
+from neuronetz_gateway.services.model_knowledge import ModelKnowledge
 from neuronetz_gateway.services.rate_limiting import RateLimiter
 from neuronetz_gateway.services.tenants import TenantRegistry
 from neuronetz_gateway.services.usage import UsageReport
@@ -39,8 +41,6 @@ from neuronetz_gateway.services.verification_lane import VerificationLane, lane_
 from neuronetz_gateway.settings import Settings
 from neuronetz_gateway.upstream.client import Upstream
 from neuronetz_gateway.upstream.transport import OllamaTransport
-
-_LOOKUP_SECONDS = 0.8  # the first 503 comes within 1 s of an outage of Postgres (D2)
 
 type Check = Callable[[], Awaitable[str | None]]
 
@@ -58,6 +58,7 @@ class Services:
     redis_client: Redis
     counters: RateCounters
     upstream: Upstream
+    model_knowledge: ModelKnowledge
     background: BackgroundWork
     lane: VerificationLane
     lookup: KeyLookup
@@ -68,6 +69,7 @@ class Services:
     tenants: TenantRegistry
     budgets: BudgetRegistry
     usage: UsageReport
+    accounts: AccountReader
     checks: Mapping[str, Check]
 
     async def start(self) -> None:
@@ -79,6 +81,7 @@ class Services:
         await self.authenticator.start()
         await self.ledger.start()
         await self.limiter.start()
+        await self.model_knowledge.start()
 
     async def aclose(self) -> None:
         """Flush, then close: settlements first, since they are what must not be lost; each step runs whatever fails."""
@@ -87,6 +90,7 @@ class Services:
             closing.push_async_callback(self.redis_client.aclose)
             closing.push_async_callback(self.redis.aclose)
             closing.push_async_callback(self.upstream.aclose)
+            closing.push_async_callback(self.model_knowledge.aclose)
             closing.push_async_callback(self.lane.aclose)
             closing.push_async_callback(self.background.flush)
             closing.push_async_callback(self.lookup.aclose)
@@ -106,7 +110,7 @@ def build_services(settings: Settings, transport: httpx.AsyncBaseTransport | Non
     hasher = _hasher(settings)
     background = BackgroundWork(metrics.happened)
     lane = VerificationLane(hasher, threads=lane_threads(), queue=settings.argon2_queue)
-    lookup = KeyLookup(database, timeout_seconds=_LOOKUP_SECONDS, clock=time.monotonic)
+    lookup = KeyLookup(database, timeout_seconds=settings.ledger_timeout_s, clock=time.monotonic)
     return Services(
         settings=settings,
         metrics=metrics,
@@ -115,6 +119,12 @@ def build_services(settings: Settings, transport: httpx.AsyncBaseTransport | Non
         redis_client=redis_client,
         counters=counters,
         upstream=upstream,
+        model_knowledge=ModelKnowledge(
+            upstream,
+            refresh_seconds=settings.model_facts_refresh_s,
+            template_tokens=settings.prompt_template_tokens,
+            happened=metrics.happened,
+        ),
         background=background,
         lane=lane,
         lookup=lookup,
@@ -139,6 +149,7 @@ def build_services(settings: Settings, transport: httpx.AsyncBaseTransport | Non
         tenants=TenantRegistry(database, defaults=_default_limits(settings), now=utc_now, new_id=uuid7),
         budgets=BudgetRegistry(database, now=utc_now),
         usage=UsageReport(database, now=utc_now),
+        accounts=AccountReader(database, counters, jitter=random.random),
         checks=_checks(database, counters, upstream),
     )
 

@@ -32,7 +32,7 @@ async def test_without_a_key_nothing_is_served_anywhere(gateway: LiveGateway, ol
     seen: dict[int, int] = {}
     for endpoint in ENDPOINTS:
         for method in METHODS:
-            targets = spellings(endpoint.path)
+            targets = spellings(endpoint.path.replace("{model}", "fakea"))
             answers = await asyncio.gather(
                 *(send_raw(gateway.base_url, request_bytes(method, target, body=b"{}")) for target in targets)
             )

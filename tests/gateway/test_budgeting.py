@@ -8,12 +8,14 @@ import httpx
 import pytest
 
 from neuronetz_gateway.domain.budget import Period
+from neuronetz_gateway.surfaces.surface import Endpoint
 from neuronetz_gateway.wiring import Services
 from tests.support.factories import Tenancy, make_tenancy
 from tests.support.fake_ollama import FakeOllama, Fault, Script
 from tests.support.gateways import GatewayProcess, LiveGateway
 from tests.support.load import CHAT, statuses_of
 from tests.support.stores import Stores
+from tests.support.valid_bodies import STREAMING, asking, name_of
 
 BOUNDED: dict[str, Any] = {**CHAT, "options": {"num_predict": 100}}
 
@@ -138,22 +140,23 @@ async def test_what_is_left_of_a_budget_caps_the_answer(
     assert ollama.hits[0].json["options"]["num_predict"] == 30
 
 
+@pytest.mark.parametrize("endpoint", STREAMING, ids=name_of)
 async def test_an_answer_that_goes_past_its_reservation_is_cut(
-    gateway: LiveGateway, stores: Stores, ollama: FakeOllama
+    gateway: LiveGateway, stores: Stores, ollama: FakeOllama, endpoint: Endpoint
 ) -> None:
     """Two completions for one request (OLLAMA §3.3) generate more than the cap that was written into it."""
-    ollama.script = Script(tokens=10, overrun_tokens=50, gap_seconds=0.002)
+    ollama.script = Script(tokens=10, overrun_tokens=50, gap_seconds=0.002, words=(" w",))
     tenancy = await make_tenancy(gateway.services)
-    records: list[str] = []
+    received = b""
     async with gateway.http(tenancy.key) as http:
-        body = {**CHAT, "stream": True, "options": {"num_predict": 10}}
         with pytest.raises(httpx.RemoteProtocolError):
-            async with http.stream("POST", "/api/chat", json=body) as answer:
-                async for line in answer.aiter_lines():
-                    records.append(line)  # noqa: PERF401 - a comprehension would lose what came before the error
-    assert len(records) == 11
-    assert "went past what was reserved" in records[-1]
-    await settled(stores, tenancy)
-    [row] = await stores.fetch("select outcome, estimated from audit_log where tenant_id = $1", tenancy.tenant.id)
-    assert (row["outcome"], row["estimated"]) == ("cut", True)
+            async with http.stream("POST", endpoint.path, json=asking(endpoint, 10, stream=True)) as answer:
+                async for chunk in answer.aiter_raw():
+                    received += chunk
+    assert received.count(b'" w"') == 10
+    assert b"went past what was reserved" in received[received.rindex(b'" w"') :]
+    used = await settled(stores, tenancy)
+    [row] = await stores.fetch("select * from audit_log where tenant_id = $1", tenancy.tenant.id)
+    assert (row["outcome"], row["estimated"], row["charged_tokens"]) == ("cut", True, used)
+    assert row["output_tokens"] == 11, "the record that went past was generated as well"
     assert ollama.hits[0].tokens_generated < 60

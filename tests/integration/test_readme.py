@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -19,9 +20,9 @@ from tests.support.programs import all_gone, children_of
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-RUN, CURL, TEST, MANAGE = (text for language, text in BLOCKS if language == "sh")
-OLLAMA, OPENAI = (text for language, text in BLOCKS if language == "python")
-(REFUSAL,) = (text for language, text in BLOCKS if language == "json")
+RUN, CURL, TEST, MANAGE, LOOK = (text for language, text in BLOCKS if language == "sh")
+OLLAMA, OPENAI, ANTHROPIC = (text for language, text in BLOCKS if language == "python")
+ACCOUNT, REFUSAL = (text for language, text in BLOCKS if language == "json")
 EXPORT = CURL.splitlines()[0]
 
 MODEL = "smollm2:135m"
@@ -118,12 +119,12 @@ def test_the_curl_command_streams_an_answer(checkout: Checkout) -> None:
     assert [record["done"] for record in records] == [False] * (len(records) - 1) + [True]
 
 
-@pytest.mark.parametrize("program", [OLLAMA, OPENAI], ids=["ollama", "openai"])
+@pytest.mark.parametrize("program", [OLLAMA, OPENAI, ANTHROPIC], ids=["ollama", "openai", "anthropic"])
 def test_the_python_programs_print_an_answer(checkout: Checkout, program: str) -> None:
     assert checkout.paste(f"{EXPORT}\n.venv/bin/python -c {shlex.quote(program)}").strip()
 
 
-@pytest.mark.parametrize("title", ["curl", "ollama (Python)", "openai (Python)"])
+@pytest.mark.parametrize("title", ["curl", "ollama (Python)", "openai (Python)", "anthropic (Python)"])
 def test_what_the_quickstart_prints_works_as_pasted(checkout: Checkout, title: str) -> None:
     assert checkout.key in checkout.panel(title)
     assert checkout.paste(checkout.panel(title)).strip()
@@ -155,6 +156,14 @@ def test_a_refusal_reads_as_the_page_says(checkout: Checkout) -> None:
     assert _without_figures(refused.json()["error"]) == _without_figures(json.loads(REFUSAL)["error"])
 
 
+def test_a_key_sees_its_account_as_the_page_shows_it(checkout: Checkout) -> None:
+    checkout.paste(CURL)
+    shown = json.loads(checkout.paste(f"{EXPORT}\n{LOOK}"))
+    _check_shape(shown, json.loads(ACCOUNT))
+    assert (shown["key"]["name"], shown["tenant"]["name"]) == ("quickstart", "demo")
+    assert [usage["model"] for usage in shown["usage_today"]["models"]] == [MODEL]
+
+
 @pytest.mark.parametrize("path", re.findall(r"^\| `(/\w+)` \|", README, re.MULTILINE))
 def test_the_pages_for_operators_are_there(checkout: Checkout, path: str) -> None:
     with checkout.http(checkout.key) as http:
@@ -165,6 +174,18 @@ def test_the_table_of_commands_names_each_of_them_once() -> None:
     table = README.partition("| command |")[2].partition("\n\n")[0]
     named = re.findall(r"`([a-z]+(?:-[a-z]+)?)`", table)
     assert sorted(named) == sorted(command.name for command in COMMANDS)
+
+
+def _check_shape(shown: Any, page: Any) -> None:
+    """The names are those of the page, all of them unless it leaves some out ("..."); its figures are examples."""
+    if isinstance(page, dict):
+        named = set(page) - {"..."}
+        assert named <= set(shown) if "..." in page else named == set(shown)
+        for name in named:
+            _check_shape(shown[name], page[name])
+    elif isinstance(page, list):
+        for one in shown[: len(page)]:
+            _check_shape(one, page[0])
 
 
 def _without_figures(sentence: str) -> str:

@@ -52,3 +52,47 @@ def request_bytes(
     if key is not None:
         lines.append(f"Authorization: Bearer {key}")
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+
+
+@dataclass(frozen=True, slots=True)
+class RawEnd:
+    """One answer up to the close of its connection; whole says that it was framed as complete."""
+
+    status: int
+    head: bytes
+    body: bytes
+    whole: bool
+
+
+async def send_to_the_end(base_url: str, request: bytes, *, timeout_seconds: float = 10) -> RawEnd:
+    """Send bytes on a connection of their own, which asks to be closed; read whatever comes until it is."""
+    parts = urlsplit(base_url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            writer.write(request)
+            await writer.drain()
+            head = await reader.readuntil(b"\r\n\r\n")
+            body, whole = await _framed(reader, RawAnswer(0, head, b""))
+            return RawEnd(int(head.split(b" ", 2)[1]), head, body, whole)
+    finally:
+        writer.close()
+
+
+async def _framed(reader: asyncio.StreamReader, answer: RawAnswer) -> tuple[bytes, bool]:
+    if answer.header("transfer-encoding") == "chunked":
+        return await _chunks(reader)
+    length = int(answer.header("content-length") or 0)
+    body = await reader.read(-1)
+    return body, len(body) == length
+
+
+async def _chunks(reader: asyncio.StreamReader) -> tuple[bytes, bool]:
+    body = b""
+    try:
+        while size := int(await reader.readuntil(b"\r\n"), 16):
+            body += await reader.readexactly(size)
+            await reader.readexactly(2)
+    except (asyncio.IncompleteReadError, ConnectionResetError):
+        return body, False
+    return body, True

@@ -10,12 +10,13 @@ _EVENT, _DATA, _ERROR = b"event:", b"data:", b"error"
 _RECORD_END = b'"}}\n\n'
 _LINE_END = b'"}}'
 _NEWLINES_OF_A_RECORD = 3
-_OUTPUT = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
+_CALL = "input_json_delta"
+_OUTPUT = {"text_delta": "text", "thinking_delta": "thinking", _CALL: "partial_json"}
 
 # Such a pattern cannot stand inside a JSON string, where each quote has a backslash before it.
 _PLAIN = (
     rb'data: \{"type":"content_block_delta","index":[0-9]{1,9},"delta":\{'
-    rb'"type":"(?:text_delta","text|thinking_delta","thinking|input_json_delta","partial_json)":"(?!")'
+    rb'"type":"(?:text_delta","text|thinking_delta","thinking)":"(?!")'
 )
 _plain_line = re.compile(_PLAIN).match
 _plain_record = re.compile(rb"event: content_block_delta\n" + _PLAIN).match
@@ -54,7 +55,7 @@ class MessagesMeter(RecordMeter):
     def _read(self, record: dict[str, Any]) -> None:
         match record.get("type"):
             case "content_block_delta":
-                self._counted += _has_output(record.get("delta"))
+                self._take_delta(record.get("delta"))
             case "message_delta":
                 usage = record.get("usage")
                 if type(usage) is dict:
@@ -65,6 +66,9 @@ class MessagesMeter(RecordMeter):
             case "error":
                 self._failed = True
 
-
-def _has_output(delta: Any) -> bool:
-    return type(delta) is dict and bool(delta.get(_OUTPUT.get(str(delta.get("type")), "")))
+    def _take_delta(self, delta: Any) -> None:
+        output = delta.get(_OUTPUT.get(str(delta.get("type")), "")) if type(delta) is dict else None
+        if output:
+            self._counted += 1
+            if delta["type"] == _CALL:
+                self._uncounted_bytes += len(str(output).encode())

@@ -12,8 +12,8 @@ WHOLE_BYTES = 256 << 10  # up to here a body is held, then parsed once
 _OVERLAP_BYTES = 64  # no key with its figure is longer
 _DONE = b'"done":true'
 _THOUGHT = re.compile(
-    rb'"(?:thinking|reasoning)"[ \t\r\n]*:[ \t\r\n]*"(?!")'
-)  # within a string its quotes would have backslashes
+    rb'"(?:thinking|reasoning)"[ \t\r\n]*:[ \t\r\n]*"(?!")|"type"[ \t\r\n]*:[ \t\r\n]*"reasoning"'
+)  # a text, or an item of Responses; within a string the quotes would have backslashes
 _JSON_SPACE = b" \t\r\n"
 
 
@@ -47,10 +47,10 @@ class BodyMeter:
     """
 
     __slots__ = (
+        "_bytes",
         "_done",
         "_figures",
         "_held",
-        "_held_bytes",
         "_keys",
         "_opened",
         "_runs_twice",
@@ -64,18 +64,18 @@ class BodyMeter:
     def __init__(self, keys: UsageKeys, *, runs_twice: bool = False) -> None:
         self._keys, self._runs_twice = keys, runs_twice
         self._held: list[bytes] = []
-        self._held_bytes = 0
+        self._bytes = 0
         self._spilled = self._opened = self._done = self._thought = False
         self._tail = b""
         self._figures: dict[str, int] = {}
 
     def feed(self, chunk: bytes) -> None:
+        self._bytes += len(chunk)
         if self._spilled:
             self._scan(chunk)
             return
         self._held.append(chunk)
-        self._held_bytes += len(chunk)
-        if self._held_bytes > WHOLE_BYTES:
+        if self._bytes > WHOLE_BYTES:
             body = b"".join(self._held)
             self._held = []
             self._spilled, self._opened = True, body.lstrip(_JSON_SPACE).startswith(b"{")
@@ -89,7 +89,7 @@ class BodyMeter:
         self._thought = _THOUGHT.search(text) is not None
         body = json_object(text)
         if body is None:
-            return MeterReading()
+            return MeterReading(uncounted_bytes=self._bytes)
         if body.get("error"):
             return MeterReading(failed=True)
         figures = body.get(self._keys.inside) if self._keys.inside else body
@@ -102,6 +102,7 @@ class BodyMeter:
             prompt_tokens=token_count(figures.get(self._keys.prompt)),
             output_tokens=token_count(figures.get(output)) if output else None,
             terminated=terminated,
+            uncounted_bytes=0 if terminated else self._bytes,
         )
 
     def _scan(self, chunk: bytes) -> None:

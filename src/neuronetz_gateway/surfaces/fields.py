@@ -16,6 +16,8 @@ Raises InvalidRequestError, naming the path and the mend, where the value is not
 
 DROPPED: Final = object()
 
+_GO_INT_END = 1 << 63  # an int of Go ends below it; strict_json takes what fits into 64 bits without a sign as well
+
 
 @dataclass(frozen=True, slots=True)
 class Fields:
@@ -94,13 +96,13 @@ def text_or_texts(value: Any, path: str, adjusted: list[str]) -> Any:
 
 
 def whole(value: Any, path: str, _: list[str]) -> Any:
-    if type(value) is int:
+    if type(value) is int and value < _GO_INT_END:
         return value
     raise wrong(path, "a whole number")
 
 
 def positive(value: Any, path: str, _: list[str]) -> Any:
-    if type(value) is int and value > 0:
+    if type(value) is int and 0 < value < _GO_INT_END:
         return value
     raise wrong(path, "a whole number greater than 0")
 

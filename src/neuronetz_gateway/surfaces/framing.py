@@ -60,7 +60,7 @@ class Lines:
         self.overlong += 1
 
 
-def json_object(text: bytes) -> dict[str, Any] | None:
+def json_object(text: bytes | str) -> dict[str, Any] | None:
     """The JSON object that a text is; None for everything else."""
     try:
         value = orjson.loads(text)

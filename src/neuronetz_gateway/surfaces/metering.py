@@ -15,17 +15,27 @@ _SSE_UNFINISHED = b'"finish_reason":null}]}'
 _SSE_UNFINISHED_RECORD = _SSE_UNFINISHED + b"\n\n"
 _NEWLINES_OF_A_RECORD = 2
 _CONTENT, _REASONING = b'"content":"', b'"reasoning":"'
+_CALLS = b'"tool_calls":[{'
+_PASSED_IN_PIECES_BYTES = 64 << 10  # a longer record leaves before its end is there (WholeRecords)
 _QUOTE = b'"'
 
 
 class RecordMeter:
     """What the meters of record streams share; `_take` reads one line."""
 
-    __slots__ = ("_counted", "_failed", "_lines", "_output_tokens", "_prompt_tokens", "_terminated")
+    __slots__ = (
+        "_counted",
+        "_failed",
+        "_lines",
+        "_output_tokens",
+        "_prompt_tokens",
+        "_terminated",
+        "_uncounted_bytes",
+    )
 
     def __init__(self) -> None:
         self._lines = Lines()
-        self._counted = 0
+        self._counted = self._uncounted_bytes = 0
         self._prompt_tokens: int | None = None
         self._output_tokens: int | None = None
         self._terminated = self._failed = False
@@ -39,13 +49,17 @@ class RecordMeter:
             self._take(line)
 
     def reading(self) -> MeterReading:
-        self._take(self._lines.rest())
+        rest = self._lines.rest()
+        if len(rest) > _PASSED_IN_PIECES_BYTES:
+            self._uncounted_bytes += len(rest)
+        self._take(rest)
         return MeterReading(
             prompt_tokens=self._prompt_tokens,
             output_tokens=self._output_tokens,
             counted_output=self.counted_output,
             terminated=self._terminated,
             failed=self._failed,
+            uncounted_bytes=self._uncounted_bytes,
         )
 
     def _take(self, line: bytes) -> None:
@@ -59,7 +73,7 @@ class NdjsonMeter(RecordMeter):
 
     def feed(self, chunk: bytes) -> None:
         # Nearly every chunk is one plain content record: those are counted without being parsed.
-        if chunk.endswith(_NDJSON_CONTENT_LINE) and not self._lines.holds:
+        if chunk.endswith(_NDJSON_CONTENT_LINE) and not self._lines.holds and _CALLS not in chunk:
             records = chunk.count(b"\n")
             if records == 1 or records == chunk.count(_NDJSON_CONTENT_LINE):
                 self._counted += records
@@ -67,6 +81,8 @@ class NdjsonMeter(RecordMeter):
         super().feed(chunk)
 
     def _take(self, line: bytes) -> None:
+        if _CALLS in line:
+            self._uncounted_bytes += len(line)
         if line.endswith(_NDJSON_CONTENT) or (_NDJSON_NOT_DONE in line and _NDJSON_DONE not in line):
             self._counted += 1
             return
@@ -100,6 +116,7 @@ class SseMeter(RecordMeter):
             chunk.endswith(_SSE_UNFINISHED_RECORD)
             and not self._lines.holds
             and chunk.count(b"\n") == _NEWLINES_OF_A_RECORD
+            and _CALLS not in chunk
             and _plainly_has_content(chunk)
         ):
             self._counted += 1
@@ -107,6 +124,8 @@ class SseMeter(RecordMeter):
         super().feed(chunk)
 
     def _take(self, line: bytes) -> None:
+        if _CALLS in line:
+            self._uncounted_bytes += len(line)
         if line.endswith(_SSE_UNFINISHED) and _plainly_has_content(line):
             self._counted += 1
             return
@@ -130,10 +149,10 @@ class SseMeter(RecordMeter):
             if type(usage) is dict:  # the zero usages of /v1/completions stand beside choices
                 self._prompt_tokens = token_count(usage.get("prompt_tokens"))
                 self._output_tokens = token_count(usage.get("completion_tokens"))
-        elif type(choices) is list and any(type(choice) is dict and self._has_content(choice) for choice in choices):
-            self._counted += 1
         elif record.get("model") == "":
             self._failed = True  # all that is left of an error (OLLAMA §3.5)
+        elif type(choices) is list and any(type(choice) is dict and self._has_content(choice) for choice in choices):
+            self._counted += 1
 
 
 def _plainly_has_content(record: bytes) -> bool:

@@ -17,6 +17,7 @@ _DELTA, _QUOTE = b'"delta":"', b'"'
 _REPEATED = re.compile(rb'"type":"response\.[a-z_.]+\.done"\}\Z')
 _LONGEST_END_BYTES = 96
 
+_CALL = "response.function_call_arguments.delta"
 _ENDS = frozenset({"response.completed", "response.incomplete"})
 _FAILURES = frozenset({"response.failed", "error"})
 
@@ -68,6 +69,8 @@ class ResponsesMeter(RecordMeter):
             self._read_usage(record.get("response"))
         elif type(kind) is str and kind.endswith(".delta") and record.get("delta"):
             self._counted += 1
+            if kind == _CALL:
+                self._uncounted_bytes += len(str(record["delta"]).encode())
 
     def _read_usage(self, response: Any) -> None:
         usage = response.get("usage") if type(response) is dict else None

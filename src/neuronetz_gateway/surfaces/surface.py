@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from neuronetz_gateway.domain.model_facts import ModelFacts
+from neuronetz_gateway.domain.standing import Standing
 from neuronetz_gateway.domain.usage import MeterReading
 from neuronetz_gateway.errors import GatewayError
+from neuronetz_gateway.surfaces.limit_headers import openai_names
 
 type JsonObject = dict[str, Any]
 type RawHeaders = Sequence[tuple[bytes, bytes]]
@@ -87,16 +89,20 @@ class Surface:
 
     credential finds the presented key in raw headers (lower-case names), None where there is none, and raises
     InvalidRequestError for two different ones. error_body, error_headers and error_event render a refusal before
-    the first byte, its extra headers, and an error after the first byte. record_end is what ends a record of a stream.
+    the first byte, its extra headers, and an error after the first byte, each given the id of the request too.
+    record_end is what ends a record of a stream; request_id_headers name the request in every answer.
+    limit_headers tells what is left of the limits, on answers as on refusals.
     """
 
     name: str
     prefix: str
     credential: Callable[[RawHeaders], str | None]
     error_body: Callable[[GatewayError, str], bytes]
-    error_headers: Callable[[GatewayError], list[tuple[bytes, bytes]]]
+    error_headers: Callable[[GatewayError, str], list[tuple[bytes, bytes]]]
     error_event: Callable[[GatewayError, str], bytes]
     record_end: bytes = b"\n"
+    request_id_headers: tuple[bytes, ...] = (b"x-request-id",)
+    limit_headers: Callable[[Standing], list[tuple[bytes, bytes]]] = openai_names
 
 
 def no_editor(_: Call) -> StreamEditor | None:

@@ -88,16 +88,55 @@ async def test_after_mixed_outcomes_used_is_their_sum_and_nothing_is_reserved(wo
 
 @pytest.mark.promise("B3")
 async def test_settlements_replayed_five_times_and_out_of_order_are_charged_once(world: World) -> None:
-    caller = await world.caller()
+    caller, dice = await world.caller(), random.Random(3)
+    ends = [outcome for outcome in Outcome if outcome not in (Outcome.REFUSED, Outcome.ABANDONED)]
     async with running_ledger(world.url) as one, running_ledger(world.url) as two:
-        held = await asyncio.gather(*(one.reserve(caller, make_ask()) for _ in range(200)))
-        replays = [completed(reservation, 70) for reservation in held] * 5
-        random.Random(3).shuffle(replays)
+        held = await asyncio.gather(*(one.reserve(caller, make_ask()) for _ in range(40 * len(ends))))
+        settlements = []
+        for number, reservation in enumerate(held):
+            outcome = ends[number % len(ends)]
+            free = outcome in (Outcome.NOT_FORWARDED, Outcome.UPSTREAM_REFUSED)
+            charge = NOTHING if free else Charge(dice.randrange(300), dice.randrange(90), estimated=dice.random() < 0.5)
+            settlements.append(Settlement(reservation.id, outcome, 200, charge))
+        replays = settlements * 5
+        dice.shuffle(replays)
         for number, settlement in enumerate(replays):
             (one, two)[number % 2].settle(settlement)
-    assert await world.usage(caller) == {(200 * 70, 0)}
-    assert await world.count("audit_log") == 200
+    assert await world.usage(caller) == {(sum(each.charge.total_tokens for each in settlements), 0)}
+    rows = await world.sql("select id, outcome, charged_tokens, estimated from audit_log")
+    assert len(rows) == len(settlements)
+    written = {row["id"]: (row["outcome"], row["charged_tokens"], row["estimated"]) for row in rows}
+    assert written == {
+        each.reservation_id: (each.outcome.value, each.charge.total_tokens, each.charge.estimated)
+        for each in settlements
+    }
+    assert await world.count("reservations") == 0
     assert await _deadlocks(world) == 0
+
+
+@pytest.mark.promise("B3")
+async def test_of_different_settlements_of_one_request_the_first_counts(world: World) -> None:
+    caller = await world.caller()
+    async with running_ledger(world.url) as ledger:
+        reservation = await ledger.reserve(caller, make_ask())
+        for tokens, outcome in ((70, Outcome.COMPLETED), (9, Outcome.CALLER_LEFT), (0, Outcome.NOT_FORWARDED)):
+            ledger.settle(completed(reservation, tokens, outcome))
+    assert await world.usage(caller) == {(70, 0)}
+    assert [row["outcome"] for row in await world.sql("select outcome from audit_log")] == ["completed"]
+
+
+@pytest.mark.promise("B3")
+async def test_a_settlement_before_its_reservation_neither_charges_nor_frees(world: World) -> None:
+    caller = await world.caller()
+    async with running_ledger(world.url) as ledger:
+        ask = make_ask()
+        ledger.settle(completed(ask.id, 999))
+        reservation = await ledger.reserve(caller, ask)
+        assert reservation.id == ask.id
+        assert await world.usage(caller) == {(0, 150)}
+        ledger.settle(completed(reservation, 70))
+    assert await world.usage(caller) == {(70, 0)}
+    assert await world.count("audit_log") == 1
 
 
 async def _deadlocks(world: World) -> int:

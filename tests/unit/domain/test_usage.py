@@ -36,6 +36,23 @@ def test_an_embedding_needs_no_reported_output(reading: MeterReading, charge: Ch
     assert charge_of(reading, 100, has_output=False) == charge
 
 
+@pytest.mark.promise("B7")
+@pytest.mark.parametrize(
+    ("reading", "output_tokens"),
+    [
+        (MeterReading(counted_output=3, uncounted_bytes=20), 23),
+        (MeterReading(counted_output=3, uncounted_bytes=5_000), 40),
+        (MeterReading(counted_output=50, uncounted_bytes=20), 50),
+        (MeterReading(10, 7, 3, terminated=True, uncounted_bytes=20), 7),
+    ],
+)
+def test_what_arrived_uncounted_is_charged_by_its_bytes_within_the_grant(
+    reading: MeterReading, output_tokens: int
+) -> None:
+    assert charge_of(reading, 100, granted_output_tokens=40).output_tokens == output_tokens
+    assert charge_of(reading, 100, has_output=False).output_tokens == max(reading.output_tokens or 0, reading.counted_output)
+
+
 def test_a_charge_sums_both_sides() -> None:
     assert Charge(3, 4, estimated=False).total_tokens == 7
     assert NOTHING.total_tokens == 0

@@ -54,15 +54,15 @@ OPENED = (
 TEXT_SSE = OPENED + text_delta(" a") + text_delta(_TEXT) + text_delta('"') + ended(f' a{_TEXT}"', usage(11, 3))
 TEXT_RECORDS = 3
 
-_CALL = '{"delta":"","type":"response.completed","error":true}'
+CALL = '{"delta":"","type":"response.completed","error":true}'
 THOUGHTS_SSE = (
     event("response.created", response=response("in_progress", None))
     + event("response.reasoning_summary_text.delta", item_id="rs_1", summary_index=0, delta="hm ")
     + event("response.reasoning_text.delta", item_id="rs_1", delta=" m")
     + event("response.reasoning_summary_text.done", item_id="rs_1", text="hm  m")
     + event("response.refusal.delta", delta="no", **_PLACE)
-    + event("response.function_call_arguments.delta", item_id="fc_1", delta=_CALL)
-    + event("response.function_call_arguments.done", item_id="fc_1", arguments=_CALL)
+    + event("response.function_call_arguments.delta", item_id="fc_1", delta=CALL)
+    + event("response.function_call_arguments.done", item_id="fc_1", arguments=CALL)
     + event("response.completed", response=response("completed", usage(7, 9)))
 )
 THOUGHTS_RECORDS = 4

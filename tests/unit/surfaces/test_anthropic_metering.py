@@ -10,7 +10,8 @@ from neuronetz_gateway.surfaces.anthropic_metering import MessagesMeter
 from neuronetz_gateway.surfaces.surface import Call
 from tests.unit.surfaces import recorded_anthropic as recorded
 
-WHOLE_READING = MeterReading(11, 6, recorded.MESSAGES_RECORDS, terminated=True)
+CALL_BYTES = len('{"type":"message_stop","usage":{"output_tokens":0}}')  # in recorded.TOOL_USE
+WHOLE_READING = MeterReading(11, 6, recorded.MESSAGES_RECORDS, terminated=True, uncounted_bytes=CALL_BYTES)
 STREAMS = [
     pytest.param(recorded.MESSAGES_SSE, WHOLE_READING, id="messages"),
     pytest.param(recorded.MESSAGES_SSE.replace(b"\n", b"\r\n"), WHOLE_READING, id="crlf"),

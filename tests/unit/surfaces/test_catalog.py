@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from neuronetz_gateway.surfaces.anthropic import ANTHROPIC
 from neuronetz_gateway.surfaces.catalog import ENDPOINTS, is_blocked, methods_of, surface_of
 from neuronetz_gateway.surfaces.ollama import OLLAMA
 from neuronetz_gateway.surfaces.openai import OPENAI
@@ -107,8 +108,9 @@ def test_the_table_holds_each_method_and_path_once_and_literally() -> None:
     assert len({(endpoint.method, endpoint.path) for endpoint in ENDPOINTS}) == len(ENDPOINTS)
     for endpoint in ENDPOINTS:
         assert endpoint.path.startswith(endpoint.surface.prefix)
-        assert not set(endpoint.path) & set("{}*%?#;. ")
-        assert (endpoint.method == "POST") is (endpoint.inference is not None)
+        assert not set(endpoint.path.removesuffix("/{model}")) & set("{}*%?#;. ")
+        assert not set(endpoint.upstream_path) & set("{}*%?#;. ")
+        assert (endpoint.method == "POST") is (endpoint.inference is not None or endpoint.asks is not None)
         assert not is_blocked(endpoint.path.encode())
 
 
@@ -120,6 +122,10 @@ def test_the_table_holds_each_method_and_path_once_and_literally() -> None:
         ("/v1/unknown", OPENAI),
         ("/v1", OPENAI),
         ("/v1x", OLLAMA),
+        ("/v1/messages", ANTHROPIC),
+        ("/v1/messages/", ANTHROPIC),
+        ("/v1/messages/count_tokens", ANTHROPIC),
+        ("/v1/messagesx", OPENAI),
         ("/api/unknown", OLLAMA),
         ("/", OLLAMA),
         ("", OLLAMA),

@@ -15,9 +15,22 @@ def sse_meter() -> SseMeter:
     return SseMeter(chat_has_content)
 
 
+def bytes_of_calls(stream: bytes) -> int:
+    return sum(len(line) for line in stream.split(b"\n") if b'"tool_calls":[{' in line)
+
+
 STREAMS = [
     pytest.param(
-        NdjsonMeter, recorded.CHAT_NDJSON, MeterReading(11, 6, recorded.CHAT_NDJSON_RECORDS, terminated=True), id="chat"
+        NdjsonMeter,
+        recorded.CHAT_NDJSON,
+        MeterReading(
+            11,
+            6,
+            recorded.CHAT_NDJSON_RECORDS,
+            terminated=True,
+            uncounted_bytes=bytes_of_calls(recorded.CHAT_NDJSON),
+        ),
+        id="chat",
     ),
     pytest.param(NdjsonMeter, recorded.GENERATE_NDJSON, MeterReading(11, 2, 2, terminated=True), id="generate"),
     pytest.param(NdjsonMeter, recorded.BROKEN_NDJSON, MeterReading(counted_output=1, failed=True), id="error"),
@@ -25,12 +38,21 @@ STREAMS = [
     pytest.param(NdjsonMeter, recorded.SPACED_NDJSON, MeterReading(3, 4, 1, terminated=True), id="spaced"),
     pytest.param(NdjsonMeter, b"", MeterReading(), id="nothing"),
     pytest.param(
-        sse_meter, recorded.OPENAI_SSE, MeterReading(11, 6, recorded.OPENAI_RECORDS, terminated=True), id="openai"
+        sse_meter,
+        recorded.OPENAI_SSE,
+        MeterReading(
+            11, 6, recorded.OPENAI_RECORDS, terminated=True, uncounted_bytes=bytes_of_calls(recorded.OPENAI_SSE)
+        ),
+        id="openai",
     ),
     pytest.param(
         sse_meter,
         recorded.OPENAI_SSE_WITHOUT_USAGE,
-        MeterReading(counted_output=recorded.OPENAI_RECORDS, terminated=True),
+        MeterReading(
+            counted_output=recorded.OPENAI_RECORDS,
+            terminated=True,
+            uncounted_bytes=bytes_of_calls(recorded.OPENAI_SSE_WITHOUT_USAGE),
+        ),
         id="openai without usage",
     ),
     pytest.param(

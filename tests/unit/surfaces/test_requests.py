@@ -235,19 +235,13 @@ def test_a_field_of_the_wrong_type_is_named_with_its_mend(
 @pytest.mark.parametrize(
     ("endpoint", "field", "empty"),
     [
-        (ollama.CHAT, "messages", []),
-        (ollama.CHAT, "messages", None),
-        (ollama.GENERATE, "prompt", ""),
-        (ollama.GENERATE, "prompt", None),
         (ollama.EMBED, "input", ""),
         (ollama.EMBED, "input", []),
         (openai.CHAT_COMPLETIONS, "messages", []),
         (openai.EMBEDDINGS, "input", ""),
     ],
 )
-def test_an_empty_request_which_would_load_or_unload_a_model_is_refused(
-    endpoint: Endpoint, field: str, empty: object
-) -> None:
+def test_an_empty_request_that_is_no_load_either_is_refused(endpoint: Endpoint, field: str, empty: object) -> None:
     assert refusal(endpoint, {"model": "m", field: empty}).field == field
     assert refusal(endpoint, {"model": "m"}).field == field
 
@@ -383,5 +377,5 @@ def test_no_body_breaks_the_reading(extra: dict[str, Any], row: tuple[Endpoint, 
         call = read(endpoint, body | extra)
     except InvalidRequestError:
         return
-    assert call.prompt_bound_tokens > 0
+    assert call.loads or call.prompt_bound_tokens > 0
     orjson.loads(inference(endpoint).write(call, 10))

@@ -16,7 +16,11 @@ from tests.unit.surfaces import recorded_responses as recorded
 
 STREAMS = [
     pytest.param(recorded.TEXT_SSE, MeterReading(11, 3, recorded.TEXT_RECORDS, terminated=True), id="text"),
-    pytest.param(recorded.THOUGHTS_SSE, MeterReading(7, 9, recorded.THOUGHTS_RECORDS, terminated=True), id="thoughts"),
+    pytest.param(
+        recorded.THOUGHTS_SSE,
+        MeterReading(7, 9, recorded.THOUGHTS_RECORDS, terminated=True, uncounted_bytes=len(recorded.CALL)),
+        id="thoughts",
+    ),
     pytest.param(recorded.INCOMPLETE_SSE, MeterReading(11, 1, 1, terminated=True), id="incomplete"),
     pytest.param(recorded.NO_USAGE_SSE, MeterReading(counted_output=1, terminated=True), id="no usage"),
     pytest.param(recorded.ZERO_USAGE_SSE, MeterReading(0, 0, 1, terminated=True), id="zero usage"),
