@@ -19,7 +19,7 @@ from tests.support.gateways import LiveGateway, live_gateway
 from tests.support.model_spellings import elsewhere, equivalents, path_spellings
 from tests.support.raw_http import request_bytes, send_raw
 from tests.support.stores import Stores
-from tests.support.valid_bodies import READING, body_of, name_of
+from tests.support.valid_bodies import INFERRING, READING, body_of, name_of
 
 ALLOWED, FORBIDDEN = "fakea", "fakeb"
 REFUSALS = {400, 403, 404}
@@ -135,3 +135,20 @@ async def test_a_list_names_no_model_outside_the_list(
     assert not [name for name in ("fakeb", "qwen3", "hf.co") if name in answer.text.lower()]
     if endpoint.method == "GET":
         assert "fakea" in answer.text.lower()
+
+
+@pytest.mark.promise("A13", "N6")
+@pytest.mark.parametrize("endpoint", INFERRING, ids=name_of)
+async def test_a_local_name_of_a_model_elsewhere_reaches_nothing(
+    gateway: LiveGateway, ollama: FakeOllama, endpoint: Endpoint
+) -> None:
+    """A stub in Ollama's own store sends its requests on to another host (OLLAMA §4.1), whatever it is called."""
+    ollama.models = ("fakea:latest",)
+    ollama.shows("fakea:latest", remote_host="https://ollama.com:443", remote_model="gpt-oss:120b")
+    await gateway.services.model_knowledge.refresh()
+    tenancy = await make_tenancy(gateway.services)
+    async with gateway.http(tenancy.key) as http:
+        answer = await http.post(endpoint.path, json=body_of(endpoint))
+    assert answer.status_code == 400
+    assert "runs elsewhere" in answer.text
+    assert not ollama.hits

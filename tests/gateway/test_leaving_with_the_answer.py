@@ -64,8 +64,8 @@ async def output_charged(stores: Stores, tenancy: Tenancy) -> int:
 async def test_a_call_of_a_tool_is_not_one_token_for_whoever_leaves_after_it(
     gateway: LiveGateway, stores: Stores, ollama: FakeOllama, path: str
 ) -> None:
-    """Ollama sends a call of a tool as one record, however long: who asked for his essay as the argument of a tool, then
-    left before the figures that follow, had all of it for the price of one token."""
+    """Ollama sends a call of a tool as one record, however long: who asked for his essay as the argument of a tool,
+    then left before the figures that follow, had all of it for the price of one token."""
     tenancy = await make_tenancy(gateway.services)
     calls = (ToolCall("write", {"text": ESSAY}),)
     records = {"/api/chat": 1, "/v1/chat/completions": 1}.get(path, 5)
@@ -83,7 +83,7 @@ async def test_an_answer_in_one_piece_is_not_free_for_whoever_leaves_before_its_
     """The figures stand at the end of a body: who read it slowly up to there, which he can afford behind the log
     probabilities of twenty megabytes, had the whole text without a token of output charged."""
     tenancy = await make_tenancy(gateway.services)
-    ollama.script = Script(tokens=600, words=("word " * 30_000,))
+    ollama.script = Script(tokens=600, words=("word " * 6_000,))
     words = await read_then_leave(gateway, tenancy.key, path, IN_ONE_PIECE[path], lambda body: len(body) > 50_000)
     assert words > WORDS
     assert await output_charged(stores, tenancy) == 600

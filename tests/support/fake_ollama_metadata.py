@@ -111,7 +111,8 @@ def _details() -> dict[str, Any]:
 
 def _tag(name: str, behaviour: Behaviour) -> dict[str, Any]:
     head = {"name": name, "model": name, "modified_at": CREATED_AT, "size": 2019393189}
-    return head | {"digest": _digest(name, behaviour), "details": _details()}
+    elsewhere = {field: value for field, value in behaviour.shown.get(name, {}).items() if field.startswith("remote_")}
+    return head | elsewhere | {"digest": _digest(name, behaviour), "details": _details()}
 
 
 def _loaded(name: str, behaviour: Behaviour) -> dict[str, Any]:

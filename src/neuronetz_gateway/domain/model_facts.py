@@ -8,8 +8,10 @@ class ModelFacts:
     """What a model adds to every prompt and how much it can hold at all, in tokens.
 
     template_tokens bounds its own template, system prompt and messages (DESIGN §5: a token covers at least one byte);
-    context_tokens is None where it is not known.
+    context_tokens is None where it is not known. remote says that the name stands for a model elsewhere, to which
+    Ollama would send the request on (OLLAMA §4.1).
     """
 
     template_tokens: int
     context_tokens: int | None = None
+    remote: bool = False

@@ -22,11 +22,12 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """One entry of the model server's list; its mark changes whenever the model does."""
+    """One entry of the model server's list; its mark changes whenever the model does. A remote one runs elsewhere."""
 
     name: str
     model: str
     mark: tuple[str, str]
+    remote: bool
 
 
 class ModelKnowledge:
@@ -79,6 +80,8 @@ class ModelKnowledge:
             self._note(_cause(error))
             return False
         self._known = {name: known for name, known in self._known.items() if known[0] == installed.get(name)}
+        elsewhere = ModelFacts(self._template_tokens, remote=True)
+        self._known |= {name: (each, elsewhere) for name, each in installed.items() if each.remote}
         self._publish()
         unknown = iter([each for name, each in installed.items() if name not in self._known])
         async with asyncio.TaskGroup() as group:
@@ -131,9 +134,9 @@ class ModelKnowledge:
 
 
 def _installed(entries: Iterable[Any]) -> Iterator[Installed]:
-    """The local models of a list, as many as may be asked for; one that stands for a model elsewhere is none."""
+    """The models of a list, as many as may be asked for."""
     for entry, _ in zip(entries, range(MODELS_AT_MOST), strict=False):
-        if type(entry) is not dict or entry.get("remote_host") or entry.get("remote_model"):
+        if type(entry) is not dict:
             continue
         name = entry.get("name")
         try:
@@ -141,7 +144,9 @@ def _installed(entries: Iterable[Any]) -> Iterator[Installed]:
         except ModelNameError:
             continue
         if model:
-            yield Installed(str(name), model, (str(entry.get("digest")), str(entry.get("modified_at"))))
+            mark = str(entry.get("digest")), str(entry.get("modified_at"))
+            remote = bool(entry.get("remote_host") or entry.get("remote_model"))
+            yield Installed(str(name), model, mark, remote)
 
 
 def _cause(error: GatewayError) -> str:

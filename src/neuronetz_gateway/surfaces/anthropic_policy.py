@@ -12,12 +12,17 @@ from neuronetz_gateway.surfaces.fields import (
     objects,
     positive,
     text,
+    unsupported,
     wrong,
 )
+from neuronetz_gateway.surfaces.policy import NOT_HEEDED
 from neuronetz_gateway.surfaces.surface import JsonObject
 
 # Tools that the server itself would run, with the operator's account, over the network (OLLAMA §1.1, §4.5).
-_SERVER_TOOLS = ("web_search", "web_fetch")
+_SERVER_TOOLS = ("web_search", "web_fetch", "code_execution", "tool_search", "mcp_toolset")
+
+# Ollama passes over them without a word: the answer would be that of a model which never saw them.
+_UNSEEN_BLOCKS = frozenset({"document", "search_result", "container_upload"})
 
 _TOOL = Fields({"type": text, "name": text, "description": text, "input_schema": anything})
 _admitted_tools = objects(_TOOL)
@@ -48,6 +53,9 @@ def _blocks(fields: Fields, image: Fields) -> Rule:
 
     def admit(block: JsonObject, path: str, adjusted: list[str]) -> JsonObject:
         admitted = fields.admit(block, adjusted, path)
+        kind = admitted.get("type")
+        if type(kind) is str and kind in _UNSEEN_BLOCKS:
+            raise wrong(path + "type", f"one that the model server reads, which '{kind}' is not: send it as text")
         return image.admit(admitted, adjusted, path) if admitted.get("type") == "image" else admitted
 
     def rule(value: Any, path: str, adjusted: list[str]) -> Any:
@@ -95,7 +103,10 @@ MESSAGES = Fields(
         "system": _texts_in_maps,
         "tools": _tools,
         # Read by Ollama alone: known by name, so that there is one spelling of each.
-        **dict.fromkeys(("tool_choice", "thinking", "output_config", "stop_sequences", "metadata"), anything),
+        **dict.fromkeys(("tool_choice", "thinking", "stop_sequences", "metadata"), anything),
+        "output_config": an_object(Fields({"format": unsupported("ask for the format in a message")})),
+        "mcp_servers": unsupported("no tool is run by the model server; send the tools themselves"),
+        **NOT_HEEDED,
         **dict.fromkeys(("temperature", "top_p", "top_k"), anything),
     }
 )

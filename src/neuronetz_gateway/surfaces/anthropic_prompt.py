@@ -5,7 +5,7 @@ from typing import Any
 
 from neuronetz_gateway.domain.model_facts import ModelFacts
 from neuronetz_gateway.errors import InvalidRequestError
-from neuronetz_gateway.surfaces.prompt_bound import of_images, of_texts, of_tools, within
+from neuronetz_gateway.surfaces.prompt_bound import of_images, of_names, of_texts, of_tools, within
 from neuronetz_gateway.surfaces.surface import JsonObject, RequestRules
 
 # Blocks that give the model something to go on even where they are empty (convertMessage).
@@ -19,7 +19,9 @@ def of_messages_in_blocks(body: JsonObject, rules: RequestRules, facts: ModelFac
     images = [data for block in (*blocks, *inner) if (data := _image_data(block)) is not None]
     written = [body.get("tools"), *(value for block in blocks for value in _written_as_json(block))]
     messages = 1 + len(body["messages"]) + len(blocks) + len(inner)
-    return within(facts, of_texts(body, messages, facts) + of_images(images, rules) + of_tools(written))
+    results = sum("tool_use_id" in block for block in blocks)
+    texts = of_texts(body, messages, facts) + of_names((block.get("name", "") for block in blocks), results)
+    return within(facts, texts + of_images(images, rules) + of_tools(written))
 
 
 def check_says_something(body: JsonObject) -> None:

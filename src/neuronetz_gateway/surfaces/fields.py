@@ -69,6 +69,17 @@ def anything(value: Any, _: str, __: list[str]) -> Any:
     return value
 
 
+def unsupported(mend: str) -> Rule:
+    """For what Ollama would ignore without a word, so that the caller would believe it had been heeded."""
+
+    def rule(value: Any, path: str, _: list[str]) -> Any:
+        if not value:
+            return value
+        raise InvalidRequestError(f"'{path}' is not supported: {mend}.", field=path)
+
+    return rule
+
+
 def flag(value: Any, path: str, _: list[str]) -> Any:
     if value is True or value is False:
         return value

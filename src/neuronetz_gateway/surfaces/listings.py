@@ -12,7 +12,7 @@ from neuronetz_gateway.surfaces.surface import Allows, Call, JsonObject
 
 
 def tags(body: bytes, _: Call, allows: Allows) -> bytes:
-    """The answer of /api/tags or /api/ps, its shape kept; a parent that is a file of the host is not named.
+    """The answer of /api/tags or /api/ps, its shape kept; a parent is named if it is a model that the caller may use.
 
     Raises UpstreamBrokenError: the body is no such list, so that nothing of it may be shown.
     """
@@ -42,7 +42,7 @@ def _reduced(body: bytes, field: str, names: tuple[str, ...], allows: Allows) ->
     if listing is None or not (entries is None or type(entries) is list):
         raise UpstreamBrokenError("The model server's list of models could not be read.")
     if entries is not None:
-        listing[field] = [_without_its_file(entry) for entry in entries if _is_allowed(entry, names, allows)]
+        listing[field] = [_shown(entry, allows) for entry in entries if _is_allowed(entry, names, allows)]
     try:
         return orjson.dumps(listing)
     except orjson.JSONEncodeError:  # nested deeper than the encoder goes
@@ -57,12 +57,13 @@ def _is_allowed(entry: Any, names: tuple[str, ...], allows: Allows) -> bool:
     return bool(given) and all(type(name) is str and _allows(name, allows) for name in given)
 
 
-def _without_its_file(entry: JsonObject) -> JsonObject:
+def _shown(entry: JsonObject, allows: Allows) -> JsonObject:
+    """An entry, less a parent that is a file of the host or another's model."""
     details = entry.get("details")
     if type(details) is not dict:
         return entry
     parent = details.get("parent_model")
-    if type(parent) is not str or not is_host_path(parent):
+    if not parent or (type(parent) is str and not is_host_path(parent) and _allows(parent, allows)):
         return entry
     return entry | {"details": details | {"parent_model": ""}}
 

@@ -84,12 +84,15 @@ NATIVE_GENERATE = Fields(
     }
 )
 
+# Read by the prompt bound: the name of a tool may stand before each of its results.
+_CALLS = objects(Fields({"function": an_object(Fields({"name": text}))}))
+
 _NATIVE_MESSAGE = Fields(
     {
         "role": text,
         "content": text,
         "images": texts,
-        "tool_calls": anything,  # read by the prompt bound
+        "tool_calls": _CALLS,
     }
 )
 
@@ -99,8 +102,13 @@ NATIVE_EMBED = Fields({**_NATIVE, "input": text_or_texts})
 
 NATIVE_EMBEDDINGS = Fields({**_NATIVE, "prompt": text})
 
+# Native alone: /v1 ignores them today (OLLAMA §4.5), so leaving them out costs nobody anything.
+NOT_HEEDED: dict[str, Rule] = {"options": dropped, "keep_alive": dropped}
+
+_OPENAI: dict[str, Rule] = {**_EVERYWHERE, **NOT_HEEDED}
+
 _OPENAI_GENERATION: dict[str, Rule] = {
-    **_EVERYWHERE,
+    **_OPENAI,
     "stream_options": an_object(Fields({"include_usage": flag})),
     "response_format": anything,  # read by the meter
     "max_tokens": positive,
@@ -114,7 +122,7 @@ _OPENAI_MESSAGE = Fields(
     {
         "role": text,
         "content": text_or_parts,
-        "tool_calls": anything,
+        "tool_calls": _CALLS,
     }
 )
 
@@ -128,7 +136,7 @@ OPENAI_CHAT = Fields(
 
 OPENAI_COMPLETIONS = Fields(
     {
-        **_EVERYWHERE,
+        **_OPENAI,
         "prompt": text,
         "suffix": text,
         "stream_options": an_object(Fields({"include_usage": flag})),
@@ -139,4 +147,4 @@ OPENAI_COMPLETIONS = Fields(
     }
 )
 
-OPENAI_EMBEDDINGS = Fields({**_EVERYWHERE, "input": text_or_texts})
+OPENAI_EMBEDDINGS = Fields({**_OPENAI, "input": text_or_texts})

@@ -50,6 +50,9 @@ class Reader:
         adjusted: list[str] = []
         asked, body = body, self.fields.admit(body, adjusted)
         body["model"] = model = named_model(body)
+        facts = rules.facts(model)
+        if facts.remote:
+            raise InvalidRequestError("'model' is refused: it runs elsewhere, which is not served here.", field="model")
         streamed = self.streams_by_default is not None and body.get("stream", self.streams_by_default)
         if self.loadable and loads(body, self.subject):
             return load_of(asked, model, self.subject, streamed=streamed, policed=self.fields.rules)
@@ -57,7 +60,7 @@ class Reader:
         return Call(
             model=model,
             streamed=streamed,
-            prompt_bound_tokens=self.prompt_bound(body, rules, rules.facts(model)),
+            prompt_bound_tokens=self.prompt_bound(body, rules, facts),
             output_asked_tokens=self.output_asked(body),
             body=body,
             usage_wanted=streamed and self.usage_wanted(body),

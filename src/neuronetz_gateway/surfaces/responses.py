@@ -10,7 +10,7 @@ from neuronetz_gateway.errors import GatewayError
 from neuronetz_gateway.surfaces import responses_policy
 from neuronetz_gateway.surfaces.body_metering import BodyMeter, UsageKeys
 from neuronetz_gateway.surfaces.openai import OPENAI, error_body, is_constrained
-from neuronetz_gateway.surfaces.prompt_bound import of_images, of_texts, of_tools, within
+from neuronetz_gateway.surfaces.prompt_bound import of_images, of_names, of_texts, of_tools, within
 from neuronetz_gateway.surfaces.reading import Reader, check_granted
 from neuronetz_gateway.surfaces.responses_metering import ResponsesMeter
 from neuronetz_gateway.surfaces.surface import Call, Endpoint, Inference, JsonObject, Meter, RequestRules
@@ -36,7 +36,8 @@ def prompt_bound(body: JsonObject, rules: RequestRules, facts: ModelFacts) -> in
     images = [part["image_url"] for part in parts if part.get("type") == "input_image" and "image_url" in part]
     calls = [item["arguments"] for item in items if "arguments" in item]
     messages = _MESSAGES_BESIDE_THE_ITEMS + max(1, len(items)) + len(parts)
-    texts = of_texts(body, messages, facts)
+    names = of_names((item["name"] for item in items if "name" in item), sum("output" in item for item in items))
+    texts = of_texts(body, messages, facts) + names
     return within(facts, texts + of_images(images, rules) + of_tools([body.get("tools"), *calls]))
 
 

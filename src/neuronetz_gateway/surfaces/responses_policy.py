@@ -6,7 +6,6 @@ from neuronetz_gateway.errors import InvalidRequestError
 from neuronetz_gateway.surfaces.fields import (
     DROPPED,
     Fields,
-    Rule,
     an_object,
     anything,
     dropped,
@@ -16,24 +15,15 @@ from neuronetz_gateway.surfaces.fields import (
     positive,
     text,
     text_or_parts,
+    unsupported,
     wrong,
 )
-from neuronetz_gateway.surfaces.policy import LOGPROBS_AT_MOST
+from neuronetz_gateway.surfaces.policy import LOGPROBS_AT_MOST, NOT_HEEDED
 
-# Tools that the server itself would run, with the operator's account, over the network (OLLAMA §1.1, §4.5).
-_SERVER_TOOLS = ("web_search", "web_fetch")
+# Those that the caller runs himself. Any other kind is run by a server, with its operator's account, over the network;
+# Ollama runs none but a search (OLLAMA §1.1, §4.5).
+_CALLERS_TOOLS = ("function", "custom")
 _WHOLE_CONVERSATION = "nothing is kept here, so send the whole conversation as 'input'"
-
-
-def _unsupported(mend: str) -> Rule:
-    """For what Ollama would ignore without a word, so that the caller's context would be lost."""
-
-    def rule(value: Any, path: str, _: list[str]) -> Any:
-        if value is False:
-            return value
-        raise InvalidRequestError(f"'{path}' is not supported: {mend}.", field=path)
-
-    return rule
 
 
 def _data_url(value: Any, path: str, _: list[str]) -> Any:
@@ -49,7 +39,7 @@ _parts = objects(
             "type": text,
             "text": text,
             "image_url": _data_url,
-            "file_id": _unsupported("no files are kept here, so send an image along as a data URL"),
+            "file_id": unsupported("no files are kept here, so send an image along as a data URL"),
         }
     )
 )
@@ -68,6 +58,7 @@ _items = objects(
             "content": _content,
             "output": _content,
             "arguments": text,
+            "name": text,
             "encrypted_content": text,
         }
     )
@@ -80,14 +71,17 @@ def _input(value: Any, path: str, adjusted: list[str]) -> Any:
     if type(value) is not list:
         raise wrong(path, "a string or a list of items")
     items = _items(value, path, adjusted)
-    if items and not any(map(_is_a_message, items)):
+    if items and not _make_messages(items):
         raise InvalidRequestError(f"'{path}' holds no message: there is nothing to work on.", field=path)
     return items
 
 
-def _is_a_message(item: dict[str, Any]) -> bool:
-    """Of reasoning Ollama keeps the encrypted content alone; an input without messages would load the model."""
-    return item.get("type") != "reasoning" or bool(item.get("encrypted_content"))
+def _make_messages(items: list[dict[str, Any]]) -> bool:
+    """Whether Ollama makes a message of any item; of none it would load the model.
+
+    Of reasoning it keeps the encrypted content alone, of several in a row that of the last.
+    """
+    return bool(items[-1].get("encrypted_content")) or any(item.get("type") != "reasoning" for item in items)
 
 
 _typed = objects(Fields({"type": text}))
@@ -96,7 +90,7 @@ _typed = objects(Fields({"type": text}))
 def _tools(value: Any, path: str, adjusted: list[str]) -> Any:
     """The tools that the caller runs himself; those of the server are left out, named once however many they are."""
     tools = _typed(value, path, adjusted)
-    kept = [tool for tool in tools if not tool.get("type", "").strip().casefold().startswith(_SERVER_TOOLS)]
+    kept = [tool for tool in tools if tool.get("type", "function") in _CALLERS_TOOLS]
     if len(kept) == len(tools):
         return tools
     adjusted.append(path)
@@ -114,9 +108,10 @@ RESPONSES = Fields(
         "text": an_object(Fields({"format": anything})),  # read by the meter
         "top_logprobs": flag_or_at_most(LOGPROBS_AT_MOST),
         "_debug_render_only": dropped,
-        "previous_response_id": _unsupported(_WHOLE_CONVERSATION),
-        "conversation": _unsupported(_WHOLE_CONVERSATION),
-        "background": _unsupported("wait for the answer, which may be streamed"),
-        "prompt": _unsupported("nothing is kept here, so send the prompt's text as 'instructions' or 'input'"),
+        **NOT_HEEDED,
+        "previous_response_id": unsupported(_WHOLE_CONVERSATION),
+        "conversation": unsupported(_WHOLE_CONVERSATION),
+        "background": unsupported("wait for the answer, which may be streamed"),
+        "prompt": unsupported("nothing is kept here, so send the prompt's text as 'instructions' or 'input'"),
     }
 )

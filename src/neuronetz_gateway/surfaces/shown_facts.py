@@ -43,6 +43,7 @@ def joined(one: ModelFacts, other: ModelFacts) -> ModelFacts:
     return ModelFacts(
         template_tokens=max(one.template_tokens, other.template_tokens),
         context_tokens=max(known) if len(known) == len(contexts) else None,
+        remote=one.remote or other.remote,
     )
 
 

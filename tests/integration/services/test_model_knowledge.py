@@ -193,3 +193,18 @@ async def test_a_refresh_of_0_asks_for_nothing(upstream: Upstream, ollama: FakeO
     await asyncio.sleep(0.05)  # that nothing comes cannot be awaited
     await knowledge.aclose()
     assert not ollama.requests
+
+
+async def test_a_name_that_stands_for_a_model_elsewhere_is_known_without_being_asked_for(
+    knowledge: ModelKnowledge, ollama: FakeOllama
+) -> None:
+    ollama.models = ("fakea:latest", "stub:latest")
+    ollama.shows("stub:latest", remote_host="https://ollama.com:443", remote_model="gpt-oss:120b")
+    assert await knowledge.refresh()
+    known = knowledge.facts_of("stub:latest")
+    assert known is not None
+    assert known.remote
+    assert shows(ollama) == ["fakea:latest"]
+    ollama.shows("stub:latest", system="mine")
+    assert await knowledge.refresh()
+    assert knowledge.facts_of("stub:latest") != known

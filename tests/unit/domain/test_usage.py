@@ -50,7 +50,9 @@ def test_what_arrived_uncounted_is_charged_by_its_bytes_within_the_grant(
     reading: MeterReading, output_tokens: int
 ) -> None:
     assert charge_of(reading, 100, granted_output_tokens=40).output_tokens == output_tokens
-    assert charge_of(reading, 100, has_output=False).output_tokens == max(reading.output_tokens or 0, reading.counted_output)
+    assert charge_of(reading, 100, has_output=False).output_tokens == max(
+        reading.output_tokens or 0, reading.counted_output
+    )
 
 
 def test_a_charge_sums_both_sides() -> None:

@@ -125,8 +125,6 @@ def test_what_anthropics_programs_send_passes_as_it_is() -> None:
         "top_k": 40,
         "output_config": {"effort": "low"},
         "service_tier": "auto",
-        "keep_alive": -1,  # nothing on /v1, where Ollama does not know it
-        "options": {"num_ctx": 1 << 30},
     }
     turn = [
         {"role": "user", "content": [{"type": "text", "text": "Look."}, {"type": "image", "source": PNG_SOURCE}]},
@@ -146,7 +144,6 @@ def test_what_anthropics_programs_send_passes_as_it_is() -> None:
                     "tool_use_id": "call_1",
                     "content": [{"type": "text", "text": "rain"}, {"type": "image", "source": PNG_SOURCE}],
                 },
-                {"type": "document", "source": {"type": "text", "data": "unknown to Ollama"}},
                 {"type": "web_search_tool_result", "content": {"type": "web_search_tool_result_error"}},
             ],
         },
@@ -199,10 +196,28 @@ def test_a_spelling_that_only_ollama_would_take_for_a_field_is_refused(extra: di
         ({"system": ["x"]}, "'system[0]' must be an object."),
         ({"tools": {}}, "'tools' must be a list of objects."),
         ({"tools": [{"type": 5}]}, "'tools[0].type' must be a string."),
+        # What Ollama passes over without a word: the answer would be that of a model which never saw it.
+        (
+            says({"type": "document", "source": {"type": "text", "data": "x"}}),
+            "which 'document' is not: send it as text",
+        ),
+        (
+            says({"type": "tool_result", "tool_use_id": "1", "content": [{"type": "search_result"}]}),
+            "'messages[0].content[0].content[0].type' must be one that the model server reads",
+        ),
+        ({"output_config": {"format": {"type": "json_schema"}}}, "'output_config.format' is not supported"),
+        ({"mcp_servers": [{"url": "https://mcp.example"}]}, "'mcp_servers' is not supported"),
     ],
 )
 def test_a_field_of_the_wrong_type_is_named_with_its_mend(extra: dict[str, Any], message: str) -> None:
     assert message in refusal(BODY | extra).message
+
+
+@pytest.mark.promise("N6")
+def test_what_is_meant_for_the_native_protocol_is_left_out() -> None:
+    call = read(BODY | {"keep_alive": -1, "options": {"num_ctx": 1 << 30}})
+    assert call.adjusted == ("keep_alive", "options")
+    assert call.body.keys() == BODY.keys()
 
 
 @pytest.mark.parametrize("source", [{"type": "url", "url": "http://10.0.0.1/"}, {"type": "file", "file_id": "x"}])

@@ -5,9 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuronetz_gateway.surfaces.anthropic import ANTHROPIC
-from neuronetz_gateway.surfaces.catalog import ENDPOINTS, is_blocked, methods_of, surface_of
+from neuronetz_gateway.surfaces.catalog import ENDPOINTS, is_blocked, methods_of, nearest, surface_of
 from neuronetz_gateway.surfaces.ollama import OLLAMA
 from neuronetz_gateway.surfaces.openai import OPENAI
+from neuronetz_gateway.surfaces.responses import RESPONSES
 
 BLOCKED = [
     "/api/pull",
@@ -133,6 +134,36 @@ def test_the_table_holds_each_method_and_path_once_and_literally() -> None:
 )
 def test_an_unknown_path_is_answered_in_the_protocol_of_its_prefix(path: str, surface: object) -> None:
     assert surface_of(path) is surface
+
+
+@pytest.mark.parametrize(
+    ("path", "meant", "surface"),
+    [
+        ("/chat/completions", "/v1/chat/completions", OPENAI),
+        ("/v1/v1/chat/completions", "/v1/chat/completions", OPENAI),
+        ("/api/chat/completions", "/v1/chat/completions", OPENAI),
+        ("/v1/chat/completions/", "/v1/chat/completions", OPENAI),
+        ("/completions", "/v1/completions", OPENAI),
+        ("/responses", "/v1/responses", RESPONSES.surface),
+        ("/messages", "/v1/messages", ANTHROPIC),
+        ("/v1/v1/messages", "/v1/messages", ANTHROPIC),
+        ("/v1/api/chat", "/api/chat", OLLAMA),
+        ("/api/api/tags", "/api/tags", OLLAMA),
+    ],
+)
+def test_a_base_url_with_a_part_too_few_or_too_many_is_told_what_was_meant(
+    path: str, meant: str, surface: object
+) -> None:
+    """With a base URL that lacks its /v1, openai-python 3 said "Error code: 404", without a word of the reason."""
+    assert nearest(path) == meant
+    assert surface_of(path) is surface
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/", "/nope", "/xchat", "/v1/images/generations", "/v1/messages/count_tokens", "/v1/models/a/chat"]
+)
+def test_what_is_like_no_path_of_the_table_is_taken_for_none(path: str) -> None:
+    assert nearest(path) is None
 
 
 def test_the_methods_of_a_path_are_those_of_the_table() -> None:

@@ -61,9 +61,17 @@ def test_an_entry_that_is_not_plainly_an_allowed_local_model_is_left_out(entry: 
 def test_a_parent_that_is_a_file_of_the_host_is_not_named() -> None:
     details = {"parent_model": "/root/.ollama/models/blobs/sha256-00", "format": "gguf"}
     a = {"name": "a:latest", "details": details}
-    b = {"name": "b:1", "details": {"parent_model": "library/x", "family": "llama"}}
+    b = {"name": "b:1", "details": {"parent_model": "library/A", "family": "llama"}}
     shown = a | {"details": details | {"parent_model": ""}}
     assert reduced(tags(a, b)) == {"models": [shown, b], "more": 1}
+
+
+@pytest.mark.promise("A12")
+@pytest.mark.parametrize("parent", ["rival/secret:7b", "/data/models/rival.gguf", "D:\\models\\rival.gguf", ["secret"]])
+def test_a_parent_that_the_caller_may_not_use_is_not_named(parent: object) -> None:
+    """The name of a model of another tenant stood in the details of each model made from it."""
+    entry = {"name": "a:latest", "details": {"parent_model": parent, "format": "gguf"}}
+    assert reduced(tags(entry)) == {"models": [entry | {"details": {"parent_model": "", "format": "gguf"}}], "more": 1}
 
 
 def test_the_loaded_models_are_reduced_like_the_installed_ones() -> None:

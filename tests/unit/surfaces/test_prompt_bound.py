@@ -1,6 +1,7 @@
 """The bound of a prompt is never below its tokens, nor is an image paid by its bytes."""
 
 import base64
+import re
 from typing import Any
 
 import orjson
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 
 from neuronetz_gateway.domain.model_facts import ModelFacts
 from neuronetz_gateway.surfaces import ollama, openai
+from neuronetz_gateway.surfaces.anthropic import MESSAGES
+from neuronetz_gateway.surfaces.responses import RESPONSES
 from neuronetz_gateway.surfaces.surface import Endpoint, RequestRules
 
 RULES = RequestRules(template_tokens=1000, image_tokens=4096)
@@ -107,6 +110,52 @@ def test_signs_that_go_writes_out_in_tools_count_as_long_as_they_become() -> Non
     assert bound(ollama.CHAT, {"messages": messages, "tools": floats}) >= 22_000 + 1000
     texts = bound(ollama.CHAT, {"messages": [{"content": "<" * 1000}]})
     assert texts < 1000 + 1000 + OVERHEAD_BYTES
+
+
+@pytest.mark.promise("B1")
+@pytest.mark.parametrize("number", ["1e20", "1E20", "9.5E+19"])
+def test_floats_in_arguments_that_are_a_text_count_as_long_as_go_writes_them(number: str) -> None:
+    """A large E in the text of the arguments was no float to the bound, though Go makes 21 digits of it as well."""
+    arguments = '{"x":[' + ",".join([number] * 1000) + "]}"
+    called = [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": arguments}}]}]
+    assert bound(openai.CHAT_COMPLETIONS, {"messages": called}) >= 22_000 + 1000
+    item = {"type": "function_call", "call_id": "1", "name": "f", "arguments": arguments}
+    assert bound(RESPONSES, {"input": [item]}) >= 22_000 + 1000
+
+
+@pytest.mark.promise("B1")
+def test_a_role_counts_once_for_each_part_that_ollama_makes_a_message_of_it() -> None:
+    """A role of 10 kB over a thousand parts was 40 kB of a body, in the prompt of some models ten megabytes."""
+    message = {"role": "r" * 10_000, "content": [{"type": "text", "text": "x"}] * 1000}
+    assert bound(openai.CHAT_COMPLETIONS, {"messages": [message]}) >= 10_000 * 1000
+
+
+@pytest.mark.promise("B1")
+def test_the_name_of_a_tool_counts_again_with_each_of_its_results() -> None:
+    """Ollama finds the name of a result by the id of its call: a thousand short ones brought a thousand long names."""
+    name, again = "n" * 10_000, 1000
+    native = {"id": "1", "function": {"name": name, "arguments": {}}}
+    typed = {"id": "1", "function": {"name": name, "arguments": "{}"}}
+    result = {"role": "Tool", "tool_call_id": "1", "content": "x"}
+    for endpoint, call in ((ollama.CHAT, native), (openai.CHAT_COMPLETIONS, typed)):
+        messages = [{"role": "assistant", "tool_calls": [call]}, *[result] * again]
+        assert bound(endpoint, {"messages": messages}) >= len(name) * again
+    items = [{"type": "function_call", "call_id": "1", "name": name, "arguments": "{}"}]
+    items += [{"type": "function_call_output", "call_id": "1", "output": "x"}] * again
+    assert bound(RESPONSES, {"input": items}) >= len(name) * again
+    blocks = [{"type": "tool_use", "id": "1", "name": name, "input": {}}]
+    blocks += [{"type": "tool_result", "tool_use_id": "1", "content": "x"}] * again
+    assert bound(MESSAGES, {"max_tokens": 5, "messages": [{"role": "user", "content": blocks}]}) >= len(name) * again
+
+
+@pytest.mark.promise("B1")
+def test_each_property_of_a_tool_may_become_elements_of_its_own() -> None:
+    """Found by reading renderers/qwen3coder.go: nine bytes of a property become some thirteen tokens of tags."""
+    properties: dict[str, Any] = {f"p{number:03}": {} for number in range(1000)}
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": properties}}}
+    written = "".join(f"\n<parameter>\n<name>{name}</name>\n</parameter>" for name in properties)
+    tokens = len(re.findall(r"<|/|>|\w+|\n", written))  # each of them a token, as most tokenizers have it
+    assert bound(ollama.CHAT, {"messages": [{"content": "x"}], "tools": [tool]}) >= tokens
 
 
 def bound_with(facts: ModelFacts, endpoint: Endpoint, body: dict[str, Any]) -> int:

@@ -147,7 +147,7 @@ def test_the_debug_switch_is_dropped_on_v1_too() -> None:
 
 
 def test_what_only_the_other_protocol_knows_is_unknown_whatever_its_type() -> None:
-    message = {"role": "user", "content": "x", "images": 5, "tool_calls": 5}
+    message = {"role": "user", "content": "x", "images": 5}
     extra = {"images": 5, "options": 5, "tools": 5, "keep_alive": -1, "prompt": 5}
     assert sent(openai.CHAT_COMPLETIONS, {"model": "m", "messages": [message]} | extra)["messages"] == [message]
     assert sent(ollama.CHAT, CHAT | {"max_tokens": "x", "images": 5, "tools": 5, "prompt": 5})["max_tokens"] == "x"

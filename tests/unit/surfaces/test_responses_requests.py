@@ -105,6 +105,15 @@ def test_what_ollama_would_ignore_with_the_callers_context_is_refused(field: str
 
 
 @pytest.mark.promise("N6")
+@pytest.mark.parametrize("kind", ["mcp", "file_search", "code_interpreter", "Function", "image_generation"])
+def test_only_the_callers_own_tools_go_up(kind: str) -> None:
+    """A later Ollama may run them, with the operator's account; this one would pass over them."""
+    own = {"type": "function", "name": "f", "parameters": {}}
+    call = read(tools=[own, {"type": kind, "server_url": "https://mcp.example"}])
+    assert call.body["tools"] == [own]
+    assert call.adjusted == ("tools",)
+
+
 def test_no_search_of_the_web_goes_up() -> None:
     function = {"type": "function", "name": "f"}
     searches = [{"type": kind} for kind in ("web_search", "web_search_preview", " Web_Search", "web_fetch_2026")]
@@ -123,6 +132,8 @@ def test_no_search_of_the_web_goes_up() -> None:
         ({"input": None}, "'input' is missing or empty"),
         (items({"type": "reasoning", "summary": []}), "'input' holds no message"),
         (items({"type": "reasoning", "encrypted_content": ""}), "'input' holds no message"),
+        # Ollama keeps that of the last alone, which is empty: found by reading, it would have loaded the model
+        (items(*({"type": "reasoning", "encrypted_content": text} for text in ("hm", ""))), "'input' holds no message"),
         ({"input": 5}, "'input' must be a string or a list of items."),
         (items("x"), "'input[0]' must be an object."),
         (items({"role": "user", "content": 5}), "'input[0].content' must be a string or a list of parts."),
