@@ -24,6 +24,8 @@ GatewayError
 │   ├── StalePrincipalError
 │   └── UpstreamUnreachableError
 ├── UpstreamBrokenError          502
+│   ├── UpstreamTooOldError      501  it has no such endpoint
+│   └── AnswerUnreadableError
 ├── AnswerCutError               502  ended by the gateway itself
 └── UpstreamTimedOutError        504
 
@@ -172,6 +174,18 @@ class UpstreamUnreachableError(UnavailableError):
 
 class UpstreamBrokenError(GatewayError):
     status, code = 502, "model_server_error"
+
+
+class UpstreamTooOldError(UpstreamBrokenError):
+    """The model server does not know the endpoint, so that it would answer no second attempt either."""
+
+    status, code = 501, "model_server_too_old"
+
+
+class AnswerUnreadableError(UpstreamBrokenError):
+    """The model server could not read what its model had generated, so that tokens were spent all the same."""
+
+    code = "answer_unreadable"
 
 
 class AnswerCutError(GatewayError):

@@ -139,6 +139,17 @@ async def test_what_was_used_is_seen_by_its_own_key_alone(
         assert str(secret) not in answer.text
 
 
+async def test_a_list_of_models_is_shown_as_a_request_for_none(gateway: LiveGateway, stores: Stores) -> None:
+    """It stood there as one for the model "", which reads as a defect."""
+    tenancy = await make_tenancy(gateway.services)
+    async with gateway.http(tenancy.key) as http:
+        assert (await http.get("/v1/models")).status_code == 200
+        await settled(stores, tenancy)
+        shown = await account(http)
+    [listed] = shown["usage_today"]["models"]
+    assert (listed["model"], listed["requests"], listed["charged_tokens"]) == (None, 1, 0)
+
+
 async def test_what_is_under_way_is_seen_as_held(gateway: LiveGateway, ollama: FakeOllama, stores: Stores) -> None:
     tenancy = await make_tenancy(gateway.services, key_limits=Limits(concurrent=3, tpm=9_000))
     ollama.script = gated = Script(gate=asyncio.Event())

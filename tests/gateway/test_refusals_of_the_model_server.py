@@ -24,7 +24,7 @@ CASES: dict[str, tuple[Script, int, str]] = {
     "the cloud's sign-in": (Script(status=401, error_body=SIGN_IN), 502, "The model server failed."),
     "no such model": (Script(status=404, error="model 'registry.ollama.ai/library/fakea' not found"), 404,
                       "The model server has no model 'fakea:latest'."),
-    "no such route": (Script(status=404, error_body=b"404 page not found"), 502, "does not know this endpoint"),
+    "no such route": (Script(status=404, error_body=b"404 page not found"), 501, "does not know this endpoint"),
     "native words on every route": (Script(status=400, error_body=b'{"error":"\\"fakea\\" does not support tools"}'),
                                     400, "The model 'fakea:latest' does not support tools."),
     "an option of the wrong type": (Script(status=500, error='option "top_k" must be of type integer'), 400,
@@ -61,7 +61,7 @@ async def test_it_is_told_in_the_gateways_words_free_of_charge(
         assert (answer.header("retry-after") is not None) is (status == 503), name
         assert answer.header("www-authenticate") is None, name
         for_the_operator = [line["upstream_status"] for line in logs if line["event"] == "model_server_refused"]
-        assert for_the_operator == ([script.status] if status == 502 else []), name
+        assert for_the_operator == ([script.status] if status in {501, 502} else []), name
         assert AT_HOME not in str(logs), name
         assert await booked(stores, tenancy) == ("upstream_refused", status, 0), name
         assert gateway.services.limiter.open_admissions == 0, name
@@ -100,3 +100,22 @@ def test_anthropic_names_it_twice() -> None:
     named = {endpoint.surface.name: endpoint.surface.request_id_headers for endpoint in INFERRING}
     assert named["anthropic"] == (b"x-request-id", b"request-id")
     assert named["ollama"] == named["openai"] == (b"x-request-id",)
+
+
+@pytest.mark.promise("B7")
+async def test_a_tool_call_that_ollama_cannot_read_costs_its_prompt(
+    gateway: LiveGateway, stores: Stores, ollama: FakeOllama
+) -> None:
+    """Ollama answers 500 to a whole request whose model wrote a malformed tool call, after generating all of it. Taken
+    for a refusal it was free: a prompt made to break tool calls kept the machine busy for nothing."""
+    tenancy = await make_tenancy(gateway.services)
+    ollama.next(Script(status=500, error="error parsing tool call: raw='{\"a\"', err=unexpected end of JSON input"))
+    async with gateway.http(tenancy.key) as http:
+        answer = await http.post(
+            "/v1/chat/completions", json={"model": "fakea", "messages": [{"role": "user", "content": "x"}]}
+        )
+    assert (answer.status_code, answer.json()["error"]["code"]) == (502, "answer_unreadable")
+    assert answer.headers["x-should-retry"] == "false"
+    outcome, status, charged = await booked(stores, tenancy)
+    assert (outcome, status) == ("upstream_broken", 502)
+    assert charged > 0

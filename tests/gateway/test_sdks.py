@@ -105,6 +105,14 @@ async def test_a_bad_key_is_told_so(sdks: Sdks, ollama: FakeOllama) -> None:
     assert not ollama.hits
 
 
+async def test_a_base_url_without_its_v1_is_told_what_was_meant(gateway: LiveGateway, sdks: Sdks) -> None:
+    """The commonest slip of all; openai-python showed the status alone of the answer, which had Ollama's shape."""
+    slipped = sdks.openai("nz_unread").with_options(base_url=gateway.base_url)
+    with pytest.raises(openai.NotFoundError, match="Did you mean '/v1/chat/completions'") as told:
+        await slipped.chat.completions.create(model="fakea", messages=MESSAGES)
+    assert told.value.code == "unknown_endpoint"
+
+
 async def test_a_forbidden_model_is_named(gateway: LiveGateway, sdks: Sdks, ollama: FakeOllama) -> None:
     tenancy = await make_tenancy(gateway.services, models=["fakea:latest"])
     with pytest.raises(ollama_sdk.ResponseError, match="fakeb:latest") as native:

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from neuronetz_gateway.cli.main import COMMANDS
+from neuronetz_gateway.surfaces import catalog
 from tests.support.programs import all_gone, children_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -174,6 +175,14 @@ def test_the_table_of_commands_names_each_of_them_once() -> None:
     table = README.partition("| command |")[2].partition("\n\n")[0]
     named = re.findall(r"`([a-z]+(?:-[a-z]+)?)`", table)
     assert sorted(named) == sorted(command.name for command in COMMANDS)
+
+
+def test_the_table_of_endpoints_names_each_of_them_once() -> None:
+    table = README.partition("| protocol |")[2].partition("\n\n")[0]
+    methods = re.findall(r"(GET|POST) ((?:`/[^`]+`(?:, )?)+)", table)
+    named = [(method, path) for method, paths in methods for path in re.findall(r"`([^`]+)`", paths)]
+    served = [(each.method, each.path) for each in (*catalog.ENDPOINTS, catalog.ACCOUNT) if each.method != "HEAD"]
+    assert sorted(named) == sorted(served)
 
 
 def _check_shape(shown: Any, page: Any) -> None:

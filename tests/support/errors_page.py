@@ -67,7 +67,7 @@ EXAMPLES: tuple[GatewayError, ...] = (
         field="prompt",
     ),
     errors.EndpointBlockedError("This endpoint is blocked by the gateway, for everybody."),
-    errors.EndpointNotFoundError("There is no such endpoint here."),
+    errors.EndpointNotFoundError("There is no such endpoint here. Did you mean '/v1/chat/completions'?"),
     errors.ModelNotFoundError("qwen3:8b"),
     errors.RequestTimeoutError("The request body did not arrive within 30 s."),
     errors.RequestTooLargeError("The request body is larger than 16777216 bytes (MAX_BODY_BYTES)."),
@@ -78,13 +78,15 @@ EXAMPLES: tuple[GatewayError, ...] = (
         retry_after_seconds=11.4,
     ),
     errors.BudgetExceededError(
-        "The daily token budget of this tenant has 310 of 50000 tokens left; this request needs at least 1093 (prompt "
-        "up to 1092 + 1 of output) and could take 1192. It resets at 2026-03-01T00:00:00+01:00.",
+        "The daily token budget of this tenant has 310 of 50,000 tokens left; this request needs at least 1,093 "
+        "(prompt up to 1,092 + 1 of output) and could take 1,192. It resets at 2026-03-01T00:00:00+01:00.",
         limit="tenant.daily",
         retry_after_seconds=51_240.0,
     ),
     GatewayError("The gateway failed. The request was not completed."),
     errors.UpstreamBrokenError("The model server broke off its answer."),
+    errors.UpstreamTooOldError("The model server does not know this endpoint; it may be too old for it."),
+    errors.AnswerUnreadableError("The model called a tool in a form that the model server could not read."),
     errors.AnswerCutError("The answer was cut by the gateway: its place under the limits was lost."),
     errors.UnavailableError("The budget ledger is not available."),
     errors.OverloadedError("The model server is busy."),

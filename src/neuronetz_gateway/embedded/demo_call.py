@@ -51,6 +51,13 @@ def named_model(name: str) -> str:
     return name
 
 
+def asked_model(fields: dict[str, Any]) -> str:
+    """The model that a request must name. Raises `RefusedError`."""
+    if not text_of(fields, "model"):
+        raise RefusedError(400, "model is required")
+    return named_model(text_of(fields, "model"))
+
+
 async def streamed(
     generation: Generation,
     render: Callable[[Generation], AsyncGenerator[bytes]],

@@ -6,7 +6,15 @@ from contextlib import aclosing
 from datetime import datetime
 from typing import Any
 
-from neuronetz_gateway.embedded.demo_call import flag_of, named_model, parsed, streamed, text_of
+from neuronetz_gateway.embedded.demo_call import (
+    MODEL_NAME,
+    asked_model,
+    flag_of,
+    named_model,
+    parsed,
+    streamed,
+    text_of,
+)
 from neuronetz_gateway.embedded.demo_generation import (
     Ending,
     Generation,
@@ -35,6 +43,7 @@ class OllamaRoutes:
         model = named_model(text_of(fields, "model"))
         if text_of(fields, "suffix"):
             raise RefusedError(400, f"{model} does not support insert")
+        _refuse_images([fields])
         text = text_of(fields, "prompt")
         if not text:
             return self._loaded(model, fields, {"response": ""})
@@ -47,9 +56,7 @@ class OllamaRoutes:
 
     async def chat(self, request: Request) -> Answer:
         fields = parsed(request.body)
-        if not text_of(fields, "model"):
-            raise RefusedError(400, "model is required")
-        model = named_model(text_of(fields, "model"))
+        model = asked_model(fields)
         if fields.get("tools"):
             raise RefusedError(400, f"registry.ollama.ai/library/{model} does not support tools")
         messages = _messages(fields.get("messages"))
@@ -71,9 +78,7 @@ class OllamaRoutes:
     async def embeddings(self, request: Request) -> Answer:
         """The older route: one input, no usage."""
         fields = parsed(request.body)
-        if not text_of(fields, "model"):
-            raise RefusedError(400, "model is required")
-        named_model(text_of(fields, "model"))
+        asked_model(fields)
         text = text_of(fields, "prompt")
         vectors = (await self._generator.embed([text], truncate=True))[0] if text else [[]]
         return json_answer({"embedding": vectors[0]})
@@ -150,7 +155,14 @@ def _messages(value: Any) -> list[dict[str, str]]:
         return []
     if not isinstance(value, list) or not all(isinstance(message, dict) for message in value):
         raise RefusedError(400, "json: cannot unmarshal into field messages of type []api.Message")
+    _refuse_images(value)
     return [{"role": text_of(message, "role"), "content": text_of(message, "content")} for message in value]
+
+
+def _refuse_images(records: Sequence[Mapping[str, Any]]) -> None:
+    """An image that was left out without a word would be answered as if it had been seen."""
+    if any(record.get("images") for record in records):
+        raise RefusedError(400, f"{MODEL_NAME} does not support images")
 
 
 def _mapping(fields: Record, name: str) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from neuronetz_gateway.embedded.demo_call import flag_of, named_model, parsed, streamed, text_of
+from neuronetz_gateway.embedded.demo_call import asked_model, flag_of, named_model, parsed, streamed, text_of
 from neuronetz_gateway.embedded.demo_generation import (
     Ending,
     Generation,
@@ -66,7 +66,7 @@ class OpenAIRoutes:
     async def chat_completions(self, request: Request) -> Answer:
         fields = parsed(request.body)
         messages = _messages(fields.get("messages"))
-        model = _model(fields)
+        model = asked_model(fields)
         if fields.get("tools"):
             raise RefusedError(400, f"registry.ollama.ai/library/{model} does not support tools")
         prompt = await self._generator.chat_prompt(messages)
@@ -140,12 +140,6 @@ def _figures(prompt_tokens: int, output_tokens: int) -> Record:
     return {"prompt_tokens": prompt_tokens, "completion_tokens": output_tokens, "total_tokens": total}
 
 
-def _model(fields: Record) -> str:
-    if not text_of(fields, "model"):
-        raise RefusedError(400, "model is required")
-    return named_model(text_of(fields, "model"))
-
-
 def _messages(value: Any) -> list[dict[str, str]]:
     if not isinstance(value, list) or not value:
         raise RefusedError(400, "[] is too short - 'messages'")
@@ -161,8 +155,11 @@ def _flattened(message: Any) -> list[dict[str, str]]:
         return [{"role": role, "content": content}]
     if not isinstance(content, list):
         raise RefusedError(400, "invalid message content type")
-    if not all(isinstance(part, dict) and part.get("type") == "text" for part in content):
+    if not all(isinstance(part, dict) for part in content):
         raise RefusedError(400, "invalid message format")
+    other = {str(part.get("type")) for part in content} - {"text"}
+    if other:
+        raise RefusedError(400, f"this model does not support content of type {min(other)}")
     return [{"role": role, "content": text_of(part, "text")} for part in content]
 
 

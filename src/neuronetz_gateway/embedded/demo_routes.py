@@ -12,6 +12,7 @@ from neuronetz_gateway.embedded.demo_http import TEXT, Answer, Handler, Request
 from neuronetz_gateway.embedded.demo_llama import LlamaError
 from neuronetz_gateway.embedded.demo_ollama import OllamaRoutes, json_answer
 from neuronetz_gateway.embedded.demo_openai import OpenAIRoutes
+from neuronetz_gateway.embedded.demo_responses import ResponsesRoutes
 
 # The Ollama whose surface this is (OLLAMA.md §0); the suffix says that it is none.
 VERSION = "0.33.0-neuronetz-demo"
@@ -62,6 +63,7 @@ class DemoRoutes:
             "/v1/chat/completions": {"POST": openai.chat_completions},
             "/v1/completions": {"POST": openai.completions},
             "/v1/embeddings": {"POST": openai.embeddings},
+            "/v1/responses": {"POST": ResponsesRoutes(generator, now, draw).responses},
             ANTHROPIC_PATH: {"POST": anthropic.messages},
         }
 

@@ -42,7 +42,7 @@ class AccountPage:
 
 
 def account_record(account: Account) -> Record:
-    """An account as callers see it; the names are part of the interface, null means none (no limit, no end)."""
+    """An account as callers see it; the names are part of the interface, null means that there is none."""
     principal = account.principal
     return {
         "key": {
@@ -61,7 +61,7 @@ def account_record(account: Account) -> Record:
             "time_zone": principal.time_zone,
             "models": [
                 {
-                    "model": usage.model,
+                    "model": usage.model or None,
                     "requests": usage.requests,
                     "prompt_tokens": usage.prompt_tokens,
                     "output_tokens": usage.output_tokens,

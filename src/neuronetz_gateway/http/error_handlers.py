@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 from neuronetz_gateway.errors import EndpointBlockedError, EndpointNotFoundError, GatewayError, RequestTimeoutError
 from neuronetz_gateway.http.exchange import find_exchange
 from neuronetz_gateway.http.request_id import request_id_of
-from neuronetz_gateway.surfaces.catalog import is_blocked, methods_of, surface_of
+from neuronetz_gateway.surfaces.catalog import is_blocked, methods_of, nearest, surface_of
 
 
 def render(scope: Scope, error: GatewayError) -> Response:
@@ -49,7 +49,9 @@ def unmatched_error(scope: Scope) -> GatewayError:
     methods = methods_of(path)
     if methods and scope["method"] not in methods:
         return EndpointNotFoundError(f"This path takes {' or '.join(methods)}, not {scope['method'][:10]}.")
-    return EndpointNotFoundError("There is no such endpoint here.")
+    meant = nearest(path)
+    mend = "" if meant is None else f" Did you mean '{meant}'?"
+    return EndpointNotFoundError(f"There is no such endpoint here.{mend}")
 
 
 def add_error_handlers(app: FastAPI) -> None:

@@ -11,7 +11,13 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from neuronetz_gateway.domain.audit import Outcome
-from neuronetz_gateway.errors import GatewayError, NotFoundError, OverloadedError, UpstreamBrokenError
+from neuronetz_gateway.errors import (
+    AnswerUnreadableError,
+    GatewayError,
+    NotFoundError,
+    OverloadedError,
+    UpstreamBrokenError,
+)
 from neuronetz_gateway.http.caller_watch import LISTEN_AFTER_SECONDS, CallerWatch, RelayEndedError
 from neuronetz_gateway.http.common_timer import CommonTimer
 from neuronetz_gateway.http.ending import OK_STATUS, end_from_outside, outcome_of, refused, start_response
@@ -91,7 +97,9 @@ def _body(exchange: Exchange) -> bytes:
 async def _answer(exchange: Exchange, response: httpx.Response, send: Send) -> None:
     exchange.first_byte_seconds = monotonic() - exchange.started_at
     if response.status_code != OK_STATUS:
-        raise refused(exchange, Outcome.UPSTREAM_REFUSED, await _refusal(exchange, response))
+        refusal = await _refusal(exchange, response)
+        generated = isinstance(refusal, AnswerUnreadableError)
+        raise refused(exchange, Outcome.UPSTREAM_BROKEN if generated else Outcome.UPSTREAM_REFUSED, refusal)
     if exchange.endpoint.shown is not None:
         await _send_shown(exchange, response, exchange.endpoint.shown, send)
     else:

@@ -12,6 +12,7 @@ from neuronetz_gateway.errors import (
     RequestTooLargeError,
     UpstreamBrokenError,
     UpstreamTimedOutError,
+    UpstreamTooOldError,
     UpstreamUnreachableError,
 )
 from neuronetz_gateway.http.upstream_words import known, plain, words_of
@@ -20,8 +21,8 @@ _OF_THE_REQUEST = frozenset({400, 413, 422, 500, 501})  # 500 also for options o
 _TOO_OLD = "The model server does not know this endpoint; it may be too old for it."
 _BUSY = "The model server is busy."
 _TOLD: dict[int, tuple[type[GatewayError], str]] = {
-    404: (UpstreamBrokenError, _TOO_OLD),
-    405: (UpstreamBrokenError, _TOO_OLD),
+    404: (UpstreamTooOldError, _TOO_OLD),
+    405: (UpstreamTooOldError, _TOO_OLD),
     413: (RequestTooLargeError, "The request is too large for the model server."),
     429: (OverloadedError, _BUSY),
     503: (OverloadedError, _BUSY),

@@ -4,7 +4,13 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from neuronetz_gateway.errors import ContextExceededError, GatewayError, InvalidRequestError, UpstreamBrokenError
+from neuronetz_gateway.errors import (
+    AnswerUnreadableError,
+    ContextExceededError,
+    GatewayError,
+    InvalidRequestError,
+    UpstreamBrokenError,
+)
 from neuronetz_gateway.surfaces.framing import json_object
 
 _READ_CHARACTERS = 2000
@@ -112,6 +118,10 @@ _KNOWN: tuple[tuple[re.Pattern[str], Told], ...] = (
         _context,
     ),
     (
+        re.compile(r"image URLs are not (?:currently )?supported", re.IGNORECASE),
+        _says(InvalidRequestError, "An image must be sent along, as a data URL; it is not fetched from an address."),
+    ),
+    (
         re.compile(
             r"illegal base64|invalid image|(?:load|decode|process|unmarshal)\w* (?:the )?(?:image|audio)", re.IGNORECASE
         ),
@@ -120,6 +130,10 @@ _KNOWN: tuple[tuple[re.Pattern[str], Told], ...] = (
     (
         re.compile(r"invalid (?:JSON schema|format)|\bgrammar\b", re.IGNORECASE),
         _says(InvalidRequestError, "The format that was asked for cannot be used: the JSON schema is not understood."),
+    ),
+    (
+        re.compile(r"\bpars\w{1,3} (?:the )?tool call|\btool call pars", re.IGNORECASE),
+        _says(AnswerUnreadableError, "The model called a tool in a form that the model server could not read."),
     ),
     (
         re.compile(r"more (?:system )?memory|out of memory|OOM\b", re.IGNORECASE),

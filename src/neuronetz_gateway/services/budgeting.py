@@ -211,20 +211,19 @@ def _refusal(
         return StalePrincipalError("The settings of this API key have just changed; please send the request again.")
     scope, _, name = verdict.refused_by.partition(".")
     period = Period(name)
-    limit_tokens = verdict.refused_limit_tokens or 0
+    limit_tokens, left_tokens = verdict.refused_limit_tokens or 0, verdict.refused_left_tokens or 0
     resets_at = window_end(windows.start(period), period, principal.time_zone)
     least_tokens = ask.prompt_bound_tokens + min(ask.output_wanted_tokens, 1)
     message = (
-        f"The {period} token budget of {_SCOPES[scope]} has {verdict.refused_left_tokens} of {limit_tokens} tokens "
-        f"left; this request needs at least {least_tokens} (prompt up to {ask.prompt_bound_tokens}"
+        f"The {period} token budget of {_SCOPES[scope]} has {left_tokens:,} of {limit_tokens:,} tokens left; this "
+        f"request needs at least {least_tokens:,} (prompt up to {ask.prompt_bound_tokens:,}"
         f"{' + 1 of output' if ask.output_wanted_tokens else ''}) "
-        f"and could take {ask.prompt_bound_tokens + ask.output_wanted_tokens}."
+        f"and could take {ask.prompt_bound_tokens + ask.output_wanted_tokens:,}."
     )
-    if resets_at is not None:
+    seconds: float | None = None
+    if least_tokens > limit_tokens:  # no waiting would help
+        message += " Not even the whole budget could hold it: shorten the prompt."
+    elif resets_at is not None:
         message += f" It resets at {resets_at.isoformat()}."
-    waits = resets_at is not None and least_tokens <= limit_tokens  # else waiting would not help
-    return BudgetExceededError(
-        message,
-        limit=verdict.refused_by,
-        retry_after_seconds=(resets_at - ask.admitted_at).total_seconds() if resets_at is not None and waits else None,
-    )
+        seconds = (resets_at - ask.admitted_at).total_seconds()
+    return BudgetExceededError(message, limit=verdict.refused_by, retry_after_seconds=seconds)

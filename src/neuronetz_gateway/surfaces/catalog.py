@@ -4,7 +4,7 @@ from neuronetz_gateway.surfaces import anthropic, completions, ollama, openai, r
 from neuronetz_gateway.surfaces.blocked_paths import is_blocked
 from neuronetz_gateway.surfaces.surface import Endpoint, Surface
 
-__all__ = ["ACCOUNT", "ENDPOINTS", "is_blocked", "methods_of", "surface_of"]
+__all__ = ["ACCOUNT", "ENDPOINTS", "is_blocked", "methods_of", "nearest", "surface_of"]
 
 ENDPOINTS: tuple[Endpoint, ...] = (  # hottest first: the router tries them in this order
     ollama.CHAT,
@@ -33,17 +33,36 @@ _SURFACES = {endpoint.path: endpoint.surface for endpoint in ENDPOINTS}
 _SURFACES_BY_PREFIX: tuple[Surface, ...] = (anthropic.ANTHROPIC, openai.OPENAI)
 _METHODS = {path: tuple(each.method for each in ENDPOINTS if each.path == path) for path in _SURFACES}
 _METHODS[ACCOUNT.path] = (ACCOUNT.method,)
+_NAMED = tuple(endpoint.prefix for endpoint in ENDPOINTS if endpoint.prefix is not None)
+# What follows the first part of a path, the longest first: /chat/completions before /completions.
+_TAILS = sorted(
+    ((path[path.index("/", 1) :], path) for path in _SURFACES if not path.startswith(_NAMED)),
+    key=lambda tail: len(tail[0]),
+    reverse=True,
+)
 
 
 def surface_of(path: str) -> Surface:
-    """The protocol in which to answer on a path, known or not."""
-    surface = _SURFACES.get(path)
+    """The protocol in which to answer on a path, known or not.
+
+    Whose base URL has a /v1 too few or too many speaks the protocol of the path that was meant: openai-python 3 shows
+    nothing at all of an error in Ollama's shape (OLLAMA §6).
+    """
+    surface = _SURFACES.get(path) or _SURFACES.get(nearest(path) or "")
     if surface is not None:
         return surface
     for each in _SURFACES_BY_PREFIX:
         if f"{path}/".startswith(f"{each.prefix.rstrip('/')}/"):
             return each
     return ollama.OLLAMA
+
+
+def nearest(path: str) -> str | None:
+    """The path of the table that an unknown one ends like, apart from the first part; None where there is none."""
+    if path.startswith(_NAMED):
+        return None
+    ending = path.rstrip("/")
+    return next((meant for tail, meant in _TAILS if ending.endswith(tail)), None)
 
 
 def methods_of(path: str) -> tuple[str, ...]:

@@ -144,6 +144,22 @@ FAILURES: tuple[Failure, ...] = (
         "free; an answer that broke off is charged with its prompt, each time, within limits and budgets.",
     ),
     Failure(
+        errors.UpstreamTooOldError,
+        "The model server does not know this endpoint: its version is too old for it.",
+        _FAILED,
+        _FAILED,
+        "It would not know it the next time either; only the operator can update it.",
+        should_retry=False,
+    ),
+    Failure(
+        errors.AnswerUnreadableError,
+        "The model server could not read what its model generated, such as a malformed call of a tool.",
+        _FAILED,
+        _FAILED,
+        "The prompt is charged, since the model has worked; each further try would be charged as well.",
+        should_retry=False,
+    ),
+    Failure(
         errors.AnswerCutError,
         "The gateway ended the answer: it went past its reservation, or its place under the limits was lost.",
         _FAILED,

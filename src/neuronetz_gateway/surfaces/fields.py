@@ -148,6 +148,20 @@ def at_most(most: int) -> Rule:
     return rule
 
 
+def data_url(value: Any, path: str, _: list[str]) -> Any:
+    """Ollama refuses every other address, and no later one shall fetch what a caller names."""
+    if type(value) is str and value.startswith("data:"):
+        return value
+    raise wrong(path, "a data URL: images are sent along, not fetched from an address")
+
+
+def one_alone(value: Any, path: str, _: list[str]) -> Any:
+    """For how many answers are asked for: Ollama gives one, whatever was asked (OLLAMA §4.5)."""
+    if value == 1 and type(value) is int:
+        return value
+    raise wrong(path, "1: each request gets one answer")
+
+
 def an_object(fields: Fields) -> Rule:
     def rule(value: Any, path: str, adjusted: list[str]) -> Any:
         if type(value) is dict:
@@ -157,15 +171,25 @@ def an_object(fields: Fields) -> Rule:
     return rule
 
 
-def text_or_parts(value: Any, path: str, _: list[str]) -> Any:
-    if type(value) is str or type(value) is list:
-        return value
-    raise wrong(path, "a string or a list of parts")
+@dataclass(frozen=True, slots=True)
+class TextOrParts:
+    """A rule for a string, which passes as it is, or a list of parts, which has a rule of its own."""
+
+    parts: Rule
+
+    def __call__(self, value: Any, path: str, adjusted: list[str]) -> Any:
+        if type(value) is str:
+            return value
+        if type(value) is list:
+            return self.parts(value, path, adjusted)
+        raise wrong(path, "a string or a list of parts")
 
 
 def objects(fields: Fields) -> Rule:
     # Most messages hold nothing but texts: those pass as they are.
-    texts_in_it = frozenset(name for name, rule in fields.rules.items() if rule is text or rule is text_or_parts)
+    texts_in_it = frozenset(
+        name for name, rule in fields.rules.items() if rule is text or isinstance(rule, TextOrParts)
+    )
 
     def rule(value: Any, path: str, adjusted: list[str]) -> Any:
         if type(value) is not list:

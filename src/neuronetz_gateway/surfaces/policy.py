@@ -1,18 +1,22 @@
 """What of a request is sent, changed, left out, refused: one table an endpoint (OLLAMA §4.5)."""
 
+from typing import Any
+
 from neuronetz_gateway.surfaces.fields import (
     Fields,
     Rule,
+    TextOrParts,
     an_object,
     anything,
     at_most,
+    data_url,
     dropped,
     flag,
     flag_or_at_most,
     objects,
+    one_alone,
     positive,
     text,
-    text_or_parts,
     text_or_texts,
     texts,
     whole,
@@ -109,6 +113,7 @@ _OPENAI: dict[str, Rule] = {**_EVERYWHERE, **NOT_HEEDED}
 
 _OPENAI_GENERATION: dict[str, Rule] = {
     **_OPENAI,
+    "n": one_alone,
     "stream_options": an_object(Fields({"include_usage": flag})),
     "response_format": anything,  # read by the meter
     "max_tokens": positive,
@@ -118,10 +123,20 @@ _OPENAI_GENERATION: dict[str, Rule] = {
     "top_logprobs": flag_or_at_most(LOGPROBS_AT_MOST),
 }
 
+_ADDRESS = an_object(Fields({"url": data_url}, folds=False))
+
+
+def _image(value: Any, path: str, adjusted: list[str]) -> Any:
+    return data_url(value, path, adjusted) if type(value) is str else _ADDRESS(value, path, adjusted)
+
+
+# Go decodes a part into a map, whose names count in their exact spelling.
+_CONTENT = TextOrParts(objects(Fields({"image_url": _image}, folds=False)))
+
 _OPENAI_MESSAGE = Fields(
     {
         "role": text,
-        "content": text_or_parts,
+        "content": _CONTENT,
         "tool_calls": _CALLS,
     }
 )
@@ -137,6 +152,8 @@ OPENAI_CHAT = Fields(
 OPENAI_COMPLETIONS = Fields(
     {
         **_OPENAI,
+        "n": one_alone,
+        "best_of": one_alone,
         "prompt": text,
         "suffix": text,
         "stream_options": an_object(Fields({"include_usage": flag})),

@@ -6,15 +6,16 @@ from neuronetz_gateway.errors import InvalidRequestError
 from neuronetz_gateway.surfaces.fields import (
     DROPPED,
     Fields,
+    TextOrParts,
     an_object,
     anything,
+    data_url,
     dropped,
     flag,
     flag_or_at_most,
     objects,
     positive,
     text,
-    text_or_parts,
     unsupported,
     wrong,
 )
@@ -26,29 +27,19 @@ _CALLERS_TOOLS = ("function", "custom")
 _WHOLE_CONVERSATION = "nothing is kept here, so send the whole conversation as 'input'"
 
 
-def _data_url(value: Any, path: str, _: list[str]) -> Any:
-    """Ollama refuses every other address, and no later one shall fetch what a caller names."""
-    if type(value) is str and value.startswith("data:"):
-        return value
-    raise wrong(path, "a data URL: images are sent along, not fetched from an address")
-
-
 _parts = objects(
     Fields(
         {
             "type": text,
             "text": text,
-            "image_url": _data_url,
+            "image_url": data_url,
             "file_id": unsupported("no files are kept here, so send an image along as a data URL"),
         }
     )
 )
 
 
-def _content(value: Any, path: str, adjusted: list[str]) -> Any:
-    text_or_parts(value, path, adjusted)
-    return value if type(value) is str else _parts(value, path, adjusted)
-
+_content = TextOrParts(_parts)
 
 _items = objects(
     Fields(

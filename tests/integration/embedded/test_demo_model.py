@@ -18,6 +18,7 @@ from tests.integration.embedded.conftest import Parent
 
 MODEL = "smollm2:135m"
 QUESTION: list[Any] = [{"role": "user", "content": "What is the capital of France?"}]
+PICTURE = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUg=="
 ANSWER_SECONDS = 60.0
 PARENT = """
 import pathlib, sys, time
@@ -88,6 +89,51 @@ def test_openais_sdk_sees_what_ollama_would_send(url: str) -> None:
         assert len(sdk.embeddings.create(model=MODEL, input="a cat").data[0].embedding) == 576
         with pytest.raises(openai.NotFoundError, match="model 'absent' not found"):
             sdk.chat.completions.create(model="absent", messages=QUESTION)
+
+
+def test_openais_sdk_is_given_responses(url: str) -> None:
+    """The demo model had no such route, so that the first call of many a program of today ended with a 502."""
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0) as sdk:
+        fixed: dict[str, Any] = {"model": MODEL, "max_output_tokens": 8, "temperature": 0}
+        whole = sdk.responses.create(input=QUESTION[0]["content"], instructions="Be brief.", **fixed)
+        assert whole.usage is not None
+        assert (whole.status, whole.model, whole.usage.output_tokens) == ("completed", MODEL, 8)
+        parts: list[Any] = [{"role": "user", "content": [{"type": "input_text", "text": QUESTION[0]["content"]}]}]
+        with sdk.responses.stream(input=parts, instructions="Be brief.", **fixed) as stream:
+            told = list(stream)
+        assert [event.sequence_number for event in told] == list(range(len(told)))
+        assert "".join(event.delta for event in told if event.type == "response.output_text.delta") == whole.output_text
+        ended = told[-1]
+        assert ended.type == "response.completed"
+        assert (ended.response.output_text, ended.response.usage) == (whole.output_text, whole.usage)
+        schema: dict[str, Any] = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+        form: Any = {"format": {"type": "json_schema", "name": "n", "schema": schema, "strict": True}}
+        formed = sdk.responses.create(input="A number?", text=form, model=MODEL, max_output_tokens=60, temperature=0)
+        assert json.loads(formed.output_text).keys() == {"n"}
+        with pytest.raises(openai.NotFoundError, match="model 'absent' not found"):
+            sdk.responses.create(input="Hello", **fixed | {"model": "absent"})
+        picture: list[Any] = [{"role": "user", "content": [{"type": "input_image", "image_url": PICTURE}]}]
+        result: list[Any] = [{"type": "function_call_output", "call_id": "c", "output": "x"}]
+        wrong: list[dict[str, Any]] = [{"input": picture}, {"input": result}, {"input": 1}, {"tools": [{"name": "f"}]}]
+        for each in wrong:
+            with pytest.raises(openai.BadRequestError):
+                sdk.responses.create(**{"input": "Hello", **fixed, **each})
+
+
+def test_a_picture_is_refused_since_the_model_cannot_see(url: str) -> None:
+    """It was left out without a word on Ollama's own routes, and answered as if it had been seen."""
+    image = PICTURE.partition(",")[2]
+    with ollama.Client(url) as sdk:
+        with pytest.raises(ollama.ResponseError, match="does not support images"):
+            sdk.chat(MODEL, [{"role": "user", "content": "What is it?", "images": [image]}])
+        with pytest.raises(ollama.ResponseError, match="does not support images"):
+            sdk.generate(MODEL, "What is it?", images=[image])
+    parts: list[Any] = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": PICTURE}}]}]
+    with (
+        openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0) as sdk_of_openai,
+        pytest.raises(openai.BadRequestError, match="does not support content of type image_url"),
+    ):
+        sdk_of_openai.chat.completions.create(model=MODEL, messages=parts)
 
 
 def test_anthropics_sdk_sees_what_ollama_would_send(url: str) -> None:

@@ -172,8 +172,8 @@ async def test_a_refusal_says_what_is_left_what_was_asked_and_when_it_resets(wor
             await ledger.reserve(caller, ask)
         ledger.settle(completed(held))
     assert caught.value.message == (
-        "The daily token budget of this tenant has 120 of 50000 tokens left; this request needs at least "
-        "1205 (prompt up to 1204 + 1 of output) and could take 1304. It resets at 2026-11-23T00:00:00+00:00."
+        "The daily token budget of this tenant has 120 of 50,000 tokens left; this request needs at least "
+        "1,205 (prompt up to 1,204 + 1 of output) and could take 1,304. It resets at 2026-11-23T00:00:00+00:00."
     )
     assert caught.value.limit == "tenant.daily"
     assert caught.value.retry_after_seconds == timedelta(hours=5, minutes=30).total_seconds()
@@ -187,6 +187,7 @@ async def test_where_waiting_would_not_help_no_time_is_named(world: World, perio
             await ledger.reserve(caller, make_ask(prompt_bound_tokens=149))
     assert caught.value.limit == f"key.{period}"
     assert caught.value.retry_after_seconds is None
+    assert caught.value.message.endswith("Not even the whole budget could hold it: shorten the prompt.")
 
 
 async def test_windows_are_those_of_the_tenants_zone(world: World) -> None:

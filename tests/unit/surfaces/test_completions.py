@@ -98,7 +98,7 @@ def test_usage_is_always_asked_for_in_a_stream_and_taken_out_where_the_caller_ha
 
 
 def test_other_fields_pass_but_for_the_dangerous_ones() -> None:
-    passing: dict[str, Any] = {"suffix": "end", "echo": True, "n": 2, "stop": ["x"], "seed": 1, "images": 5, "tools": 5}
+    passing: dict[str, Any] = {"suffix": "end", "echo": True, "n": 1, "stop": ["x"], "seed": 1, "images": 5, "tools": 5}
     assert sent(**passing).items() >= passing.items()
     call = read(_debug_render_only=True, logprobs=500)
     assert call.adjusted == ("_debug_render_only", "logprobs")

@@ -79,12 +79,9 @@ def test_what_is_no_image_in_the_place_of_one_counts_with_its_bytes(source: str)
 @pytest.mark.parametrize(
     "part",
     [
-        {"type": "text", "image_url": {"url": PNG}},
+        {"type": "text", "image_url": {"url": f"data:image/png;base64,{PNG}"}},
         {"type": "input_audio", "input_audio": {"data": PNG}},
         {"type": "image_url", "Image_url": PNG},
-        {"type": "image_url", "image_url": [PNG]},
-        {"image_url": PNG},
-        [PNG],
     ],
 )
 def test_only_what_ollama_reads_as_an_image_is_one(part: object) -> None:
