@@ -17,7 +17,7 @@ class EndpointTable:
     """Finds the chain of a method on a literal path, byte by byte as it came; everything else goes elsewhere.
 
     Frameworks match decoded paths and add HEAD to GET; here neither may happen (OLLAMA §2). One look-up in a dictionary
-    replaces a framework's stack of five middlewares and a walk over routes (a tenth of a request, docs/decisions/0002).
+    replaces a framework's stack of five middlewares and a walk over routes (a tenth of a request, docs/decisions/0001).
     """
 
     def __init__(self, chains: Mapping[Row, ASGIApp], named: Mapping[Row, ASGIApp], elsewhere: ASGIApp) -> None:
