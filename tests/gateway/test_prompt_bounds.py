@@ -43,7 +43,7 @@ async def test_a_long_system_prompt_of_the_model_raises_what_is_held(
     async with gateway.http(tenancy.key) as http:
         answer = await http.post("/api/chat", json=BOUNDED)
     assert answer.status_code == 429
-    assert f"prompt up to {before + 20_000 - 10}" in answer.json()["error"]
+    assert f"prompt up to {before + 20_000 - 10:,}" in answer.json()["error"]
     assert len(ollama.hits) == hits
 
 
