@@ -149,7 +149,7 @@ def build_services(settings: Settings, transport: httpx.AsyncBaseTransport | Non
         tenants=TenantRegistry(database, defaults=_default_limits(settings), now=utc_now, new_id=uuid7),
         budgets=BudgetRegistry(database, now=utc_now),
         usage=UsageReport(database, now=utc_now),
-        accounts=AccountReader(database, counters, jitter=random.random),
+        accounts=AccountReader(database, counters, jitter=random.random, within_seconds=settings.ledger_timeout_s),
         checks=_checks(database, counters, upstream),
     )
 
