@@ -25,7 +25,7 @@ async def told_of_each_fault(
 ) -> None:
     for fault in FAULTS:
         case = f"{name_of(endpoint)}, {fault}, after {after}"
-        ollama.next(Script(tokens=6, fault=fault, fault_after_records=after, error="inner words at /root/.ollama"))
+        ollama.next(Script(tokens=6, fault=fault, fault_after_records=after, error="inner words at /home/gpu/.ollama"))
         tenancy = await make_tenancy(gateway.services)
         asked = asking(endpoint, 50, **({"stream": streamed} if endpoint in STREAMING else {}))
         answer = await send_to_the_end(

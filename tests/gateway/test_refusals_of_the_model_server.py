@@ -18,7 +18,7 @@ from tests.support.stores import Stores
 from tests.support.valid_bodies import INFERRING, body_of, name_of
 
 SIGN_IN = b'{"error":"unauthorized","signin_url":"https://ollama.com/connect?name=box&key=c3NoLWVk"}'
-AT_HOME = "open /root/.ollama/models/blobs/sha256-dde5aa: no such file or directory"
+AT_HOME = "open /home/gpu/.ollama/models/blobs/sha256-dde5aa: no such file or directory"
 CASES: dict[str, tuple[Script, int, str]] = {
     "the host check": (Script(status=403, error_body=b""), 502, "The model server failed."),
     "the cloud's sign-in": (Script(status=401, error_body=SIGN_IN), 502, "The model server failed."),
@@ -56,7 +56,7 @@ async def test_it_is_told_in_the_gateways_words_free_of_charge(
             answer = await ask(gateway, tenancy, endpoint)
         assert answer.status == status, (name, answer.body)
         assert said in told(json.loads(answer.body)), name
-        for inner in (b"/root", b"registry", b"signin", b"ollama.com", b"sha256"):
+        for inner in (b"/home/gpu", b"registry", b"signin", b"ollama.com", b"sha256"):
             assert inner not in answer.body, name
         assert (answer.header("retry-after") is not None) is (status == 503), name
         assert answer.header("www-authenticate") is None, name

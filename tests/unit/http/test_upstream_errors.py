@@ -82,7 +82,7 @@ SHAPES = (native, on_v1, anthropic)
         (400, native("illegal base64 data at input byte 4"), errors.InvalidRequestError, "could not be read"),
         (400, on_v1("image URLs are not currently supported, please use base64 encoded data instead"),
          errors.InvalidRequestError, "must be sent along, as a data URL"),
-        (400, native("open /root/.ollama/models/blobs/sha256-abc: no such file"), errors.InvalidRequestError,
+        (400, native("open /home/gpu/.ollama/models/blobs/sha256-abc: no such file"), errors.InvalidRequestError,
          "The model server refused the request."),
         (422, b"nonsense", errors.InvalidRequestError, "The model server refused the request."),
         (413, b"", errors.RequestTooLargeError, "too large"),
@@ -113,7 +113,8 @@ NASTY = (
     "gpu-box.internal", "http://127.0.0.1:39121/completion", "[]api.Message", "api.ChatRequest", "*llm.Server",
     "main.go:214", "json: cannot", "goroutine 1 [running]", "runtime error", "panic:", "0xc000123456", "signal: killed",
     "sha256-dde5aa3fc5ffc17176b5e8bdc82f587b24b2678c6c66101bf7da77af9f7ccdff", "unix:///run/ollama.sock",
-    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI", "https://ollama.com/connect?name=box", "/root/.ollama/models/manifests",
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI",
+    "https://ollama.com/connect?name=box", "/home/gpu/.ollama/models/manifests",
     "ggml_cuda_host_malloc()", "dial tcp", "\x1b[31m", "\u202e", "\x00",
 )  # fmt: skip
 SENTENCES = (

@@ -59,7 +59,7 @@ def test_an_entry_that_is_not_plainly_an_allowed_local_model_is_left_out(entry: 
 
 @pytest.mark.promise("A12")
 def test_a_parent_that_is_a_file_of_the_host_is_not_named() -> None:
-    details = {"parent_model": "/root/.ollama/models/blobs/sha256-00", "format": "gguf"}
+    details = {"parent_model": "/home/gpu/.ollama/models/blobs/sha256-00", "format": "gguf"}
     a = {"name": "a:latest", "details": details}
     b = {"name": "b:1", "details": {"parent_model": "library/A", "family": "llama"}}
     shown = a | {"details": details | {"parent_model": ""}}

@@ -18,8 +18,8 @@ PATHS = [
     r"C:\Users\John Smith\.ollama\models\blobs\sha256-0123456789abcdef",
     "/srv/models/blobs/sha256:0123",
     "/srv/models/manifests/registry.ollama.ai/library/x/latest",
-    "/root/.ollama/id_ed25519",
-    "/root/.ollama",
+    "/home/gpu/.ollama/id_ed25519",
+    "/home/gpu/.ollama",
 ]
 SECRET = "You are the house model."
 CALL = Call(model="m:latest", streamed=False, prompt_bound_tokens=0, output_asked_tokens=0, body={})

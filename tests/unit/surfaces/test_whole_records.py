@@ -60,7 +60,7 @@ def test_ten_megabytes_without_an_end_are_passed_on_not_held(end: bytes) -> None
 @pytest.mark.parametrize(
     ("end", "failure"),
     [
-        (b"\n", b'{"error":"llama runner died at /root/.ollama"}\n'),
+        (b"\n", b'{"error":"llama runner died at /home/gpu/.ollama"}\n'),
         (b"\n\n", b'data: {"error":{"message":"inner"}}\n\n'),
         (b"\n\n", b'event: error\ndata: {"type":"error","error":{"message":"inner"}}\n\n'),
         (b"\n\n", b"event: error\ndata: inner\n\n"),
