@@ -75,6 +75,7 @@ class Settings(BaseSettings):
     playground_enabled: bool = False
     metrics_enabled: bool = True
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+    drain_accept_s: float = Field(default=5, ge=0)  # from SIGTERM on: not ready any more, still accepting
     drain_timeout_s: float = Field(default=30, ge=0)
 
     # Stores
@@ -82,6 +83,7 @@ class Settings(BaseSettings):
     database_pool_size: int = Field(default=5, ge=1, le=100)
     database_connect_timeout_s: float = Field(default=2, gt=0)
     database_statement_timeout_s: float = Field(default=2, gt=0)
+    database_lock_timeout_s: float = Field(default=1, gt=0)
     ledger_timeout_s: float = Field(default=0.9, gt=0)
     redis_url: SecretStr = SecretStr("")
     redis_timeout_s: float = Field(default=0.25, gt=0, le=5)
@@ -121,9 +123,21 @@ class Settings(BaseSettings):
     image_token_bound: int = Field(default=4096, ge=1)
     max_embedding_inputs: int = Field(default=2048, ge=1)
 
-    # Leases and heartbeats
+    # Leases, heartbeats, recovery
     lease_s: float = Field(default=30, gt=0)
     heartbeat_s: float = Field(default=5, gt=0)
+    recovery_after_s: float = Field(default=60, gt=0)
+
+    # Audit
+    audit_retention_days: int = Field(default=90, ge=0)  # 0: for ever
+    audit_refusals_per_minute: int = Field(default=600, ge=1)
+    audit_checkpoint_s: float = Field(default=300, gt=0)
+    audit_checkpoint_sink: str = Field(default="", description="stdout, or a file to append to")
+    audit_signing_key: SecretStr = SecretStr("")
+    prompt_log_key: SecretStr = SecretStr("")
+    prompt_log_key_previous: SecretStr = SecretStr("")
+    prompt_log_max_bytes: int = Field(default=64 * 1024, ge=1024)
+    prompt_log_max_days: int = Field(default=30, ge=1, le=365)
 
     @classmethod
     def settings_customise_sources(
@@ -166,6 +180,8 @@ class Settings(BaseSettings):
         self._refuse_bad_addresses()
         if self.heartbeat_s * 3 > self.lease_s:
             raise ValueError("LEASE_S must be at least three times HEARTBEAT_S, or a slow heartbeat would cut streams")
+        if self.heartbeat_s * 3 > self.recovery_after_s:
+            raise ValueError("RECOVERY_AFTER_S must be at least three times HEARTBEAT_S, or the living would be swept")
         if self.upstream_total_timeout_s < self.upstream_first_byte_timeout_s:
             raise ValueError("UPSTREAM_TOTAL_TIMEOUT_S is below UPSTREAM_FIRST_BYTE_TIMEOUT_S")
         self._refuse_weak_secrets()

@@ -164,7 +164,7 @@ def _database(settings: Settings) -> Database:
         pool_size=settings.database_pool_size,
         connect_timeout_seconds=settings.database_connect_timeout_s,
         statement_timeout_seconds=settings.database_statement_timeout_s,
-        lock_timeout_seconds=settings.database_statement_timeout_s,
+        lock_timeout_seconds=settings.database_lock_timeout_s,
     )
 
 

@@ -18,7 +18,7 @@ from neuronetz_gateway.db.connecting import connector
 from neuronetz_gateway.errors import UnavailableError
 
 _LOCK = 0x6E_65_75_72_6F  # any constant, the same in every process that migrates
-_PARTITIONS = "audit_log_"  # day partitions come and go; they are no part of the model
+_PARTITIONS = ("audit_log_", "prompt_log_")  # day partitions come and go; they are no part of the model
 _CONNECT_TIMEOUT_SECONDS = 10.0
 
 

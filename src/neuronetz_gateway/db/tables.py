@@ -65,8 +65,10 @@ api_keys = Table(
     Column("version", Integer, nullable=False, server_default=text("1")),
     Column("created_at", _MOMENT, nullable=False, server_default=_NOW),
     Column("may_load_models", Boolean, nullable=False, server_default=text("false")),
+    Column("prompt_log_seconds", Integer),
     UniqueConstraint("prefix", name="api_keys_prefix_key"),
     UniqueConstraint("id", "tenant_id", name="api_keys_id_tenant_id_key"),
+    CheckConstraint("prompt_log_seconds > 0", name="api_keys_prompt_log_seconds_check"),
     Index("api_keys_tenant_id_idx", "tenant_id"),
 )
 
@@ -127,6 +129,9 @@ reservations = Table(
     Column("address", Text, nullable=False),
     Column("user_agent", Text, nullable=False),
     Column("admitted_at", _MOMENT, nullable=False),
+    Column("estimated", BigInteger, nullable=False, server_default=text("0")),
+    Index("reservations_process_id_idx", "process_id"),
+    Index("reservations_tenant_id_idx", "tenant_id"),
     CheckConstraint("prompt_bound >= 0 AND reserved >= prompt_bound", name="reservations_reserved_check"),
 )
 
@@ -152,6 +157,7 @@ processes = Table(
     Column("pid", Integer, nullable=False),
     Column("started_at", _MOMENT, nullable=False, server_default=_NOW),
     Column("heartbeat_at", _MOMENT, nullable=False, server_default=_NOW),
+    Column("swept_at", _MOMENT),
 )
 
 audit_log = Table(
@@ -159,8 +165,8 @@ audit_log = Table(
     metadata,
     Column("id", Uuid, nullable=False),
     Column("recorded_on", Date, nullable=False, server_default=text("((now() AT TIME ZONE 'UTC'))::date")),
-    Column("tenant_id", Uuid, nullable=False),
-    Column("api_key_id", Uuid, nullable=False),
+    Column("tenant_id", Uuid),
+    Column("api_key_id", Uuid),
     Column("request_id", Text, nullable=False),
     Column("endpoint", Text, nullable=False),
     Column("model", Text, nullable=False),
@@ -177,7 +183,77 @@ audit_log = Table(
     Column("admitted_at", _MOMENT, nullable=False),
     Column("address", Text, nullable=False),
     Column("user_agent", Text, nullable=False),
+    Column("day", _MOMENT),
+    Column("month", _MOMENT),
+    Column("occurrences", Integer, nullable=False, server_default=text("1")),
+    Column("writer", Uuid),
+    Column("sequence", BigInteger),
+    Column("hash", LargeBinary),
+    CheckConstraint("occurrences > 0", name="audit_log_occurrences_check"),
     PrimaryKeyConstraint("id", "recorded_on"),
     Index("audit_log_tenant_id_admitted_at_idx", "tenant_id", "admitted_at"),
+    Index("audit_log_writer_recorded_on_sequence_idx", "writer", "recorded_on", "sequence", unique=True),
     postgresql_partition_by="RANGE (recorded_on)",
+)
+
+audit_heads = Table(
+    "audit_heads",
+    metadata,
+    Column("writer", Uuid, nullable=False),
+    Column("day", Date, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("writer", "day"),
+)
+
+audit_checkpoints = Table(
+    "audit_checkpoints",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", _MOMENT, nullable=False),
+    Column("document", Text, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+)
+
+audit_listed = Table(
+    "audit_listed",
+    metadata,
+    Column("writer", Uuid, nullable=False),
+    Column("day", Date, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    PrimaryKeyConstraint("writer", "day"),
+)
+
+audit_carried = Table(
+    "audit_carried",
+    metadata,
+    Column("tenant_id", Uuid, nullable=False),
+    Column("scope_id", Uuid, nullable=False),
+    Column("period", Text, nullable=False),
+    Column("window_start", _MOMENT, nullable=False),
+    Column("charged", BigInteger, nullable=False),
+    PrimaryKeyConstraint("scope_id", "period", "window_start"),
+    CheckConstraint(_PERIOD, name="audit_carried_period_check"),
+)
+
+prompt_log = Table(
+    "prompt_log",
+    metadata,
+    Column("id", Uuid, nullable=False),
+    Column("expires_on", Date, nullable=False),
+    Column("tenant_id", Uuid, nullable=False),
+    Column("api_key_id", Uuid, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("endpoint", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("admitted_at", _MOMENT, nullable=False),
+    Column("expires_at", _MOMENT, nullable=False),
+    Column("prompt_bytes", BigInteger, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("nonce", LargeBinary, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("id", "expires_on"),
+    Index("prompt_log_tenant_id_admitted_at_idx", "tenant_id", "admitted_at"),
+    postgresql_partition_by="RANGE (expires_on)",
 )

@@ -23,6 +23,7 @@ class Outcome(StrEnum):
     REFUSED = "refused"
     FAILED = "failed"  # a defect of the gateway itself
     ABANDONED = "abandoned"  # its process died; charged in full by recovery
+    ADJUSTED = "adjusted"  # no request: an operator's correction of what was used
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +40,14 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class RefusalEvent:
-    """A request of a known principal that was refused before anything was reserved."""
+    """A request that was refused before anything was reserved, or `occurrences` of the same kind.
+
+    tenant_id and api_key_id are None where nobody was authenticated.
+    """
 
     id: UUID
-    tenant_id: UUID
-    api_key_id: UUID
+    tenant_id: UUID | None
+    api_key_id: UUID | None
     endpoint: str
     model: str
     request_id: str
@@ -52,6 +56,7 @@ class RefusalEvent:
     status: int
     reason: str
     refused_at: datetime
+    occurrences: int = 1
 
 
 def printable(text: str, limit: int) -> str:

@@ -83,7 +83,10 @@ class BudgetUsage:
 
 @dataclass(frozen=True, slots=True)
 class ReservationAsk:
-    """What a request wants to hold before it may go up, which is also its audit intent (DESIGN §5)."""
+    """What a request wants to hold before it may go up, which is also its audit intent (DESIGN §5).
+
+    estimated_tokens is what its admission holds of the tokens a minute, from which they can be rebuilt.
+    """
 
     id: UUID
     prompt_bound_tokens: int
@@ -94,6 +97,7 @@ class ReservationAsk:
     address: str
     user_agent: str
     admitted_at: datetime
+    estimated_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

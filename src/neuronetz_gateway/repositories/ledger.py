@@ -1,19 +1,21 @@
 """Reserving, settling and refusing in Postgres, a batch a call."""
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
 from neuronetz_gateway.db.database import Database
 from neuronetz_gateway.domain.audit import RefusalEvent, Settlement
+from neuronetz_gateway.domain.identifier import uuid7
 from neuronetz_gateway.repositories.unit_of_work import unit_of_work
 
 STALE = "stale"
+SWEPT = "swept"
 
 
 class ReservationRequest(NamedTuple):
-    """One reservation asked for; the fields stand in the order of the SQL type reservation_request_r1."""
+    """One reservation asked for; the fields stand in the order of the SQL type reservation_request_r2."""
 
     id: UUID
     process_id: UUID
@@ -25,6 +27,7 @@ class ReservationRequest(NamedTuple):
     month: datetime
     prompt_bound_tokens: int
     output_wanted_tokens: int
+    estimated_tokens: int
     model: str
     endpoint: str
     request_id: str
@@ -34,7 +37,9 @@ class ReservationRequest(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """Granted output tokens, or None with what refused: STALE, or a scope and period ('key.daily') with its figures."""
+    """Granted output tokens, or None with what refused: STALE, SWEPT, or a scope and period ('key.daily') with
+    its figures.
+    """
 
     granted_tokens: int | None
     refused_by: str | None
@@ -48,8 +53,10 @@ class Ledger:
     Raises BatchDataError, NotCommittedError and UnknownOutcomeError (db/group_commit.py) for the batch as a whole.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, new_id: Callable[[], UUID] = uuid7) -> None:
         self._database = database
+        # Each lane writes a chain of its own in the audit log, so that none waits for another's head.
+        self._settling_writer, self._refusing_writer, self._upkeep_writer = new_id(), new_id(), new_id()
         self._reserving = database.link("reserve")
         self._settling = database.link("settle")
         self._refusing = database.link("refuse")
@@ -57,7 +64,7 @@ class Ledger:
 
     async def reserve(self, batch: Sequence[ReservationRequest]) -> list[Verdict]:
         """One verdict a request, in order; a request whose id is held already gets what it was granted then."""
-        rows = await self._reserving.fetch("select * from reserve_r1($1)", batch)
+        rows = await self._reserving.fetch("select * from reserve_r2($1)", batch)
         return [Verdict(*row) for row in rows]
 
     async def settle(self, batch: Sequence[Settlement]) -> list[bool]:
@@ -76,7 +83,7 @@ class Ledger:
             )
             for item in batch
         ]
-        answer = await self._settling.fetch("select settle_r1($1)", rows)
+        answer = await self._settling.fetch("select settle_r2($1, $2)", self._settling_writer, rows)
         found = set(answer[0][0])
         return [item.reservation_id in found for item in batch]
 
@@ -95,10 +102,11 @@ class Ledger:
                 item.status,
                 item.reason,
                 item.refused_at,
+                item.occurrences,
             )
             for item in batch
         ]
-        await self._refusing.fetch("select refuse_r1($1)", rows)
+        await self._refusing.fetch("select refuse_r2($1, $2)", self._refusing_writer, rows)
 
     async def end_sessions(self, sessions: Iterable[str]) -> set[str]:
         """Ends sessions of the server whose connections were lost; those that are there yet.
@@ -110,10 +118,21 @@ class Ledger:
         )
         return {row[0] for row in await self._upkeep.fetch(query, list(sessions))}
 
-    async def heartbeat(self, process_id: UUID, *, host: str, pid: int) -> None:
-        """Says that this process lives; registers it the first time. Raises UnavailableError."""
+    async def abandon(self, *, age: timedelta, most: int) -> int:
+        """Charges in full, as abandoned, what processes held whose heartbeat is older than `age`; how many requests.
+
+        At most `most` at once, so that no lock is held for long: call it again while it finds that many.
+        """
+        answer = await self._upkeep.fetch("select abandon_r1($1, $2, $3)", self._upkeep_writer, age, most)
+        return int(answer[0][0])
+
+    async def heartbeat(self, process_id: UUID, *, host: str, pid: int) -> bool:
+        """Says that this process lives; registers it the first time. False where it was swept as dead meanwhile.
+
+        Raises UnavailableError.
+        """
         async with unit_of_work(self._database) as uow:
-            await uow.processes.heartbeat(process_id, host=host, pid=pid)
+            return await uow.processes.heartbeat(process_id, host=host, pid=pid)
 
     async def forget_process(self, process_id: UUID) -> None:
         """Takes a process off the list if it holds nothing. Raises UnavailableError."""

@@ -13,12 +13,20 @@ class Processes:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def heartbeat(self, process_id: UUID, *, host: str, pid: int) -> None:
-        """Says that a process lives, by the clock of Postgres; registers it where it is not known (any more)."""
+    async def heartbeat(self, process_id: UUID, *, host: str, pid: int) -> bool:
+        """Says that a process lives, by the clock of Postgres; registers it where it is not known (any more).
+
+        False where recovery took it for dead: under this id it can reserve nothing more.
+        """
         statement = insert(processes).values(id=process_id, host=host, pid=pid)
-        await self._connection.execute(
-            statement.on_conflict_do_update(index_elements=[processes.c.id], set_={"heartbeat_at": func.now()})
+        alive = await self._connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=[processes.c.id],
+                set_={"heartbeat_at": func.now()},
+                where=processes.c.swept_at.is_(None),
+            ).returning(processes.c.id)
         )
+        return alive.first() is not None
 
     async def remove_idle(self, process_id: UUID) -> bool:
         """Forgets a process that holds no reservation; one that does stays for recovery to find."""

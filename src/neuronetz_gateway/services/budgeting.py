@@ -159,6 +159,7 @@ class BudgetLedger:
             windows.month,
             ask.prompt_bound_tokens,
             ask.output_wanted_tokens,
+            ask.estimated_tokens,
             ask.model,
             ask.endpoint,
             ask.request_id,

@@ -24,7 +24,7 @@ def request(principal: Principal, **changes: Any) -> ReservationRequest:
     windows = windows_at(ask.admitted_at, principal.time_zone)
     whole = ReservationRequest(
         ask.id, PROCESS, principal.tenant_id, principal.tenant_version, principal.api_key_id, principal.key_version,
-        windows.day, windows.month, 100, 50, ask.model, ask.endpoint, ask.request_id, ask.address, ask.user_agent,
+        windows.day, windows.month, 100, 50, 83, ask.model, ask.endpoint, ask.request_id, ask.address, ask.user_agent,
         ask.admitted_at,
     )  # fmt: skip
     return whole._replace(**changes)

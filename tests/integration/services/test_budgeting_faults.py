@@ -103,7 +103,7 @@ async def test_a_session_that_ends_in_the_middle_is_503_and_nothing_stays_reserv
             await transaction.start()
             await other.execute("select 1 from budget_usage for update")
             asking = asyncio.create_task(ledger.reserve(caller, make_ask()))
-            waiting = "select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like '%reserve_r1%'"
+            waiting = "select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like '%reserve_r2%'"
             await until(lambda: other.fetch(waiting))
             await other.execute(f"select pg_terminate_backend(pid) from ({_SESSION}) s")  # noqa: S608 - a constant
             with pytest.raises(UnavailableError):

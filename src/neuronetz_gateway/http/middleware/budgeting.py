@@ -39,6 +39,7 @@ def ask_of(exchange: Exchange) -> ReservationAsk:
         address=exchange.address,
         user_agent=exchange.user_agent,
         admitted_at=exchange.admission.admitted_at,
+        estimated_tokens=exchange.admission.estimated_tokens,
     )
 
 

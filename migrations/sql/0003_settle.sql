@@ -1,0 +1,125 @@
+-- As settle_r1, with the rows at the end of the writer's chain.
+-- Ends reservations: usage, one audit row each, the reservation gone. Returns the ids it found; a second call with
+-- the same id finds nothing and changes nothing.
+-- A request whose reservation was committed too late for its caller has been answered 503, so it has the row of that
+-- refusal or gets one here: whichever comes first is its one audit row.
+-- Lock order (DESIGN 5): reservations by id, then usage rows by (scope, period, window start), then the chain's head.
+create function settle_r2(writer uuid, settlements settlement_r1[]) returns uuid[]
+language plpgsql set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+declare
+  gone_rows audit_log[];
+  fresh_rows audit_log[];
+  written bigint;
+  expected bigint;
+  look boolean;
+  tried boolean := false;
+begin
+  perform 1 from reservations r where r.id in (select s.id from unnest(settlements) s) order by r.id for update;
+
+  perform 1 from budget_usage u
+    where (u.scope_id, u.period, u.window_start) in (
+      select w.scope_id, w.period, w.window_start
+      from unnest(settlements) s join reservations r on r.id = s.id
+      cross join lateral budget_windows_r1(r.tenant_id, r.api_key_id, r.day, r.month) w)
+    order by u.scope_id, u.period, u.window_start for update;
+
+  with gone as (
+    delete from reservations r using (select distinct on (s.id) s.* from unnest(settlements) s) s where r.id = s.id
+    returning r.*, s.outcome, s.status, s.prompt_tokens, s.output_tokens, s.charged_tokens, s.estimated as uncertain,
+              s.first_byte_ms, s.duration_ms
+  ), sums as (
+    select w.scope_id, w.period, w.window_start, sum(g.charged_tokens) as charged, sum(g.reserved) as freed
+    from gone g cross join lateral budget_windows_r1(g.tenant_id, g.api_key_id, g.day, g.month) w group by 1, 2, 3
+  ), moved as (
+    update budget_usage u set used = u.used + s.charged, reserved = u.reserved - s.freed from sums s
+    where (u.scope_id, u.period, u.window_start) = (s.scope_id, s.period, s.window_start) returning 1
+  )
+  select (select array_agg(row(g.id, null, g.tenant_id, g.api_key_id, g.request_id, g.endpoint, g.model, g.outcome, g.status,
+                               '', g.prompt_tokens, g.output_tokens, g.charged_tokens, g.uncertain, g.reserved,
+                               g.first_byte_ms, g.duration_ms, g.admitted_at, g.address, g.user_agent, g.day, g.month, 1,
+                               null, null, null)::audit_log order by g.id) from gone g),
+         (select count(*) from moved), (select count(*) from sums)
+    into gone_rows, written, expected;
+  if written <> expected then
+    raise integrity_constraint_violation using message = format('settled on %s of %s usage rows', written, expected);
+  end if;
+
+  -- asked for releases alone, since every partition is locked for it
+  look := exists (select 1 from unnest(gone_rows) g where g.outcome = 'not_forwarded');
+  loop
+    fresh_rows := gone_rows;
+    if look then
+      select array_agg(g order by g.id) into fresh_rows from unnest(gone_rows) g
+        where not exists (select 1 from audit_log a
+          where a.id = g.id and a.recorded_on between (now() at time zone 'UTC')::date - 1 and (now() at time zone 'UTC')::date);
+    end if;
+    begin
+      perform audit_append_r1(settle_r2.writer, fresh_rows);
+      exit;
+    exception when unique_violation then
+      -- the refusal of the same request came between
+      if tried then
+        raise;
+      end if;
+      look := true;
+      tried := true;
+    end;
+  end loop;
+  return coalesce((select array_agg(g.id) from unnest(gone_rows) g), '{}');
+end $$
+-- ;;
+-- Charges in full what processes held whose last heartbeat is older than `age`, as abandoned; returns how many requests.
+-- A swept process can reserve nothing more under its id. What somebody else is just settling is left to them.
+create function abandon_r1(writer uuid, age interval, most integer) returns integer
+language plpgsql as $$
+declare
+  dead settlement_r1[];
+begin
+  update processes set swept_at = now() where id in (
+    select p.id from processes p where p.swept_at is null and p.heartbeat_at < now() - age for update skip locked);
+  -- without a row: it was committed after its process had taken its leave
+  select array_agg(row(d.id, 'abandoned', 0, d.prompt_bound, d.reserved - d.prompt_bound, d.reserved, d.reserved > 0, null,
+                       null)::settlement_r1 order by d.id) into dead
+    from (select r.* from reservations r left join processes p on p.id = r.process_id
+          where p.swept_at is not null or p.id is null and r.admitted_at < now() - age
+          order by r.id limit most for update of r skip locked) d;
+  if dead is not null then
+    perform settle_r2(abandon_r1.writer, dead);
+  end if;
+  delete from processes p where p.swept_at < now() - interval '1 day'
+    and not exists (select 1 from reservations r where r.process_id = p.id);
+  return coalesce(cardinality(dead), 0);
+end $$
+-- ;;
+-- An operator's correction: `tokens` (negative gives back) on the windows of a tenant, or of a key with its tenant.
+-- Returns null, or the scope and period that would have fallen below nothing used.
+create function adjust_r1(writer uuid, id uuid, tenant_id uuid, api_key_id uuid, tokens bigint, day timestamptz,
+                          month timestamptz, request_id text, model text, reason text, actor text, adjusted_at timestamptz) returns text
+language plpgsql as $$
+declare
+  short text;
+begin
+  insert into budget_usage (tenant_id, scope_id, period, window_start)
+    select adjust_r1.tenant_id, w.scope_id, w.period, w.window_start
+    from budget_windows_r1(adjust_r1.tenant_id, adjust_r1.api_key_id, adjust_r1.day, adjust_r1.month) w
+    where w.scope_id is not null order by 2, 3, 4
+    on conflict do nothing;
+  perform 1 from budget_usage u where (u.scope_id, u.period, u.window_start) in (
+      select w.scope_id, w.period, w.window_start
+      from budget_windows_r1(adjust_r1.tenant_id, adjust_r1.api_key_id, adjust_r1.day, adjust_r1.month) w)
+    order by u.scope_id, u.period, u.window_start for update;
+  select w.scope || '.' || w.period into short
+    from budget_windows_r1(adjust_r1.tenant_id, adjust_r1.api_key_id, adjust_r1.day, adjust_r1.month) w
+    join budget_usage u using (scope_id, period, window_start)
+    where u.used + tokens < 0 order by u.used limit 1;
+  if short is not null then
+    return short;
+  end if;
+  update budget_usage u set used = u.used + tokens
+    from budget_windows_r1(adjust_r1.tenant_id, adjust_r1.api_key_id, adjust_r1.day, adjust_r1.month) w
+    where (u.scope_id, u.period, u.window_start) = (w.scope_id, w.period, w.window_start);
+  perform audit_append_r1(adjust_r1.writer, array[row(adjust_r1.id, null, adjust_r1.tenant_id, adjust_r1.api_key_id,
+    adjust_r1.request_id, 'adjust-usage', adjust_r1.model, 'adjusted', 0, adjust_r1.reason, 0, 0, tokens, false, 0, null, null,
+    adjusted_at, '', actor, adjust_r1.day, adjust_r1.month, 1, null, null, null)::audit_log]);
+  return null;
+end $$
