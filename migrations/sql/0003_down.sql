@@ -1,4 +1,4 @@
-drop function audit_log_drop_day, prompt_log_purge, prompt_log_ensure_partitions, adjust_r1, abandon_r1, settle_r2, refuse_r2
+drop function audit_log_drop_day, prompt_log_purge, prompt_log_ensure_partitions, audit_note_r1, adjust_r1, abandon_r1, settle_r2, refuse_r2
 -- ;;
 drop type refusal_r2
 -- ;;

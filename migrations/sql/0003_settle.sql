@@ -123,3 +123,12 @@ begin
     adjusted_at, '', actor, adjust_r1.day, adjust_r1.month, 1, null, null, null)::audit_log]);
   return null;
 end $$
+-- ;;
+-- What an operator did, which cost nothing: `about` names the request that it was about, if any.
+create function audit_note_r1(writer uuid, id uuid, tenant_id uuid, api_key_id uuid, about text, reason text, actor text,
+                              noted_at timestamptz) returns void language plpgsql as $$
+begin
+  perform audit_append_r1(audit_note_r1.writer, array[row(audit_note_r1.id, null, audit_note_r1.tenant_id,
+    audit_note_r1.api_key_id, about, 'audit', '', 'noted', 0, audit_note_r1.reason, 0, 0, 0, false, 0, null, null, noted_at, '',
+    actor, null, null, 1, null, null, null)::audit_log]);
+end $$

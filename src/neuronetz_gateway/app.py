@@ -12,11 +12,13 @@ from starlette.types import ASGIApp
 from neuronetz_gateway.domain.identifier import uuid7
 from neuronetz_gateway.http.access_log import AccessLog
 from neuronetz_gateway.http.account import AccountPage
+from neuronetz_gateway.http.draining import Drain, Gateway
 from neuronetz_gateway.http.endpoint_table import EndpointTable, Row
 from neuronetz_gateway.http.error_handlers import add_error_handlers, unmatched
 from neuronetz_gateway.http.middleware.authentication import AuthenticationMiddleware
 from neuronetz_gateway.http.middleware.budgeting import BudgetMiddleware
 from neuronetz_gateway.http.middleware.opening import OpeningMiddleware
+from neuronetz_gateway.http.middleware.prompt_logging import PromptLoggingMiddleware
 from neuronetz_gateway.http.middleware.rate_limiting import RateLimitMiddleware
 from neuronetz_gateway.http.middleware.reading import ReadingMiddleware
 from neuronetz_gateway.http.ops import ops_router
@@ -28,7 +30,7 @@ from neuronetz_gateway.surfaces.surface import Endpoint, RequestRules
 from neuronetz_gateway.wiring import Services
 
 
-def create_app(settings: Settings, services: Services) -> ASGIApp:
+def create_app(settings: Settings, services: Services) -> Gateway:
     """The gateway as an ASGI application; its lifespan starts the services and closes them, flushed."""
 
     @asynccontextmanager
@@ -50,7 +52,8 @@ def create_app(settings: Settings, services: Services) -> ASGIApp:
         openapi_url=None,
         redirect_slashes=False,
     )
-    readiness = Readiness(services.checks, clock=monotonic)
+    drain = Drain(services.limiter)
+    readiness = Readiness(services.checks, clock=monotonic, stopping=lambda: drain.stopping)
     app.include_router(ops_router(readiness, services.metrics if settings.metrics_enabled else None))
     app.router.default = unmatched
     add_error_handlers(app)
@@ -63,8 +66,9 @@ def create_app(settings: Settings, services: Services) -> ASGIApp:
         else:
             named[endpoint.method, endpoint.prefix.encode("ascii")] = chain
     chains[ACCOUNT.method, ACCOUNT.path.encode("ascii")] = account_chain(settings, services)
-    table = EndpointTable(chains, named, app)
-    return AccessLog(table, metrics=services.metrics, new_id=uuid7, trusted_proxies=settings.proxy_networks)
+    table = EndpointTable(chains, named, app, drain)
+    logged = AccessLog(table, metrics=services.metrics, new_id=uuid7, trusted_proxies=settings.proxy_networks)
+    return Gateway(logged, drain)
 
 
 def chain_of(endpoint: Endpoint, settings: Settings, services: Services, relay: Relay) -> ASGIApp:
@@ -77,9 +81,11 @@ def chain_of(endpoint: Endpoint, settings: Settings, services: Services, relay: 
             rules=rules_of(settings, services),
             max_body_bytes=settings.max_body_bytes,
             body_timeout_seconds=settings.body_timeout_s,
+            kept_bytes=settings.prompt_log_max_bytes,
         ),
         Middleware(RateLimitMiddleware, limiter=services.limiter, max_output_tokens=settings.max_output_tokens),
         Middleware(BudgetMiddleware, ledger=services.ledger),
+        Middleware(PromptLoggingMiddleware, prompts=services.prompt_log),
     ]
     return _through(steps, relay)
 

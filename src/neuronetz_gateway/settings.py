@@ -212,6 +212,10 @@ class Settings(BaseSettings):
         weak = len(set(pepper)) < _DISTINCT_CHARACTERS or any(word in pepper.lower() for word in _WEAK_PEPPERS)
         if self.environment is Environment.PRODUCTION and weak:
             raise ValueError("KEY_PEPPER looks like a placeholder; make one: openssl rand -hex 32")
+        for name in ("audit_signing_key", "prompt_log_key"):
+            secret = getattr(self, name).get_secret_value()
+            if secret and len(secret) < _PEPPER_CHARACTERS:
+                raise ValueError(f"{name.upper()} has under {_PEPPER_CHARACTERS} characters: openssl rand -hex 32")
         if pepper == self.key_pepper_previous.get_secret_value():
             raise ValueError("KEY_PEPPER and KEY_PEPPER_PREVIOUS are the same")
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import structlog
@@ -22,6 +22,7 @@ from neuronetz_gateway.domain.limit import Limits
 from neuronetz_gateway.errors import UnavailableError
 from neuronetz_gateway.key_hashing import KeyHasher
 from neuronetz_gateway.observability.metrics import Metrics
+from neuronetz_gateway.prompt_cipher import PromptCipher
 from neuronetz_gateway.repositories.ledger import Ledger
 from neuronetz_gateway.services.account import AccountReader
 from neuronetz_gateway.services.api_keys import KeyRegistry
@@ -33,7 +34,9 @@ from neuronetz_gateway.services.failure_counting import FailureCounter
 from neuronetz_gateway.services.identity_cache import IdentityCache
 from neuronetz_gateway.services.key_lookup import KeyLookup
 from neuronetz_gateway.services.key_proving import KeyProver
+from neuronetz_gateway.services.logged_prompts import LoggedPrompts
 from neuronetz_gateway.services.model_knowledge import ModelKnowledge
+from neuronetz_gateway.services.prompt_logging import PromptLog
 from neuronetz_gateway.services.rate_limiting import RateLimiter
 from neuronetz_gateway.services.tenants import TenantRegistry
 from neuronetz_gateway.services.usage import UsageReport
@@ -70,6 +73,8 @@ class Services:
     budgets: BudgetRegistry
     usage: UsageReport
     accounts: AccountReader
+    prompt_log: PromptLog
+    logged_prompts: LoggedPrompts
     checks: Mapping[str, Check]
 
     async def start(self) -> None:
@@ -93,6 +98,7 @@ class Services:
             closing.push_async_callback(self.model_knowledge.aclose)
             closing.push_async_callback(self.lane.aclose)
             closing.push_async_callback(self.background.flush)
+            closing.push_async_callback(self.prompt_log.aclose)
             closing.push_async_callback(self.lookup.aclose)
             closing.push_async_callback(self.authenticator.aclose)
             closing.push_async_callback(self.limiter.aclose)
@@ -109,6 +115,7 @@ def build_services(settings: Settings, transport: httpx.AsyncBaseTransport | Non
     upstream = Upstream(transport or _transport(settings), settings.ollama_base_url)
     hasher = _hasher(settings)
     background = BackgroundWork(metrics.happened)
+    cipher, longest = _prompt_cipher(settings), timedelta(days=settings.prompt_log_max_days)
     lane = VerificationLane(hasher, threads=lane_threads(), queue=settings.argon2_queue)
     lookup = KeyLookup(database, timeout_seconds=settings.ledger_timeout_s, clock=time.monotonic)
     return Services(
@@ -150,6 +157,10 @@ def build_services(settings: Settings, transport: httpx.AsyncBaseTransport | Non
         budgets=BudgetRegistry(database, now=utc_now),
         usage=UsageReport(database, now=utc_now),
         accounts=AccountReader(database, counters, jitter=random.random, within_seconds=settings.ledger_timeout_s),
+        prompt_log=PromptLog(
+            database, cipher, max_bytes=settings.prompt_log_max_bytes, longest=longest, happened=metrics.happened
+        ),
+        logged_prompts=LoggedPrompts(database, cipher, longest=longest, now=utc_now, new_id=uuid7),
         checks=_checks(database, counters, upstream),
     )
 
@@ -185,6 +196,14 @@ def _hasher(settings: Settings) -> KeyHasher:
         time_cost=settings.argon2_time_cost,
         parallelism=settings.argon2_parallelism,
     )
+
+
+def _prompt_cipher(settings: Settings) -> PromptCipher | None:
+    """None without PROMPT_LOG_KEY: then no prompt is kept."""
+    key, previous = (each.get_secret_value() for each in (settings.prompt_log_key, settings.prompt_log_key_previous))
+    if not key:
+        return None
+    return PromptCipher(key.encode(), previous.encode() if previous else None, random_bytes=secrets.token_bytes)
 
 
 def _identities(

@@ -11,6 +11,7 @@ from tests.support.fake_ollama import FakeOllama, Fault, Script
 from tests.support.gateways import PEPPER, gateway_process
 from tests.support.load import CHAT
 from tests.support.stores import Stores
+from tests.support.whole_stores import whole_database, whole_redis
 
 CANARY = "canary-prompt-7f3a9c"
 BROKEN_JSON = b'{"model": "fakea", "messages": [{"content": "' + CANARY.encode() + b'"}], "x": NaN}'
@@ -44,8 +45,8 @@ async def test_no_key_and_no_prompt_is_found_in_any_store_log_metric_or_error(
     assert head.count("\n") <= 2, head
     lines = [json.loads(line) for line in ("{" + events).splitlines()]  # each line is one event, whatever was sent
     assert sum(line.get("event") == "request" for line in lines) >= 10
-    database = await _whole_database(stores)
-    redis = await _whole_redis(management)
+    database = await whole_database(stores)
+    redis = await whole_redis(management)
     assert tenancy.api_key.prefix in database
     for name, text in {"log": log, "said": "\n".join(said), "database": database, "redis": redis}.items():
         assert secret not in text, name
@@ -53,19 +54,3 @@ async def test_no_key_and_no_prompt_is_found_in_any_store_log_metric_or_error(
         if name != "said":  # an unknown model or path is named to the one who sent it
             prompts = [line for line in text.splitlines() if CANARY in line and f"/api/{CANARY}" not in line]
             assert not prompts, (name, prompts)
-
-
-async def _whole_database(stores: Stores) -> str:
-    tables = await stores.fetch("select tablename from pg_tables where schemaname = 'public'")
-    rows = [
-        str(row["line"])
-        for table in tables
-        for row in await stores.fetch(f'select t::text as line from "{table["tablename"]}" t')  # noqa: S608 - names of our own tables
-    ]
-    return "\n".join(rows)
-
-
-async def _whole_redis(management: Services) -> str:
-    names = await management.redis.call("KEYS", "*")
-    dumps = [await management.redis.call("DUMP", name) for name in names]
-    return b"\n".join([*names, *(dump or b"" for dump in dumps)]).decode("latin-1")

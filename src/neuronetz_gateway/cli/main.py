@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.exceptions import TyperException
 
-from neuronetz_gateway.cli import budgets, keys, limits, models, quickstart, server, tenants, usage
+from neuronetz_gateway.cli import audit_prompts, budgets, keys, limits, models, quickstart, server, tenants, usage
 from neuronetz_gateway.embedded.child import EmbeddedError
 from neuronetz_gateway.errors import GatewayError
 from neuronetz_gateway.settings import SettingsError
@@ -22,13 +22,18 @@ _KEY_LIKE = re.compile(r"nz_[0-9A-Za-z]{10,}", re.ASCII)  # longer than a prefix
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command: where the help page shows it, what carries it out, how it is typed."""
+    """One command: where the help page shows it, what carries it out, how it is typed.
+
+    A name of two words is a command of a group, which GROUPS explains.
+    """
 
     name: str
     panel: str
     work: Callable[..., None]
     examples: tuple[str, ...]
 
+
+GROUPS = {"audit": "What was written down: read it, take it out, hold it against what was charged."}
 
 COMMANDS = (
     Command("quickstart", "Serve", quickstart.quickstart, ("", "--data-dir ~/gateway --port 0 --upstream demo --json")),
@@ -73,6 +78,12 @@ COMMANDS = (
             "--key nz_AbC123xyZ --may-load-models",
         ),
     ),
+    Command(
+        "set-prompt-logging",
+        "What may be used",
+        audit_prompts.set_prompt_logging,
+        ("--key nz_AbC123xyZ --for 7d", "--key nz_AbC123xyZ --for none"),
+    ),
     Command("list-models", "What may be used", models.list_models, ("", "--tenant acme")),
     Command("show-usage", "What may be used", usage.show_usage, ("--tenant acme", "--key nz_AbC123xyZ --json")),
 )
@@ -89,10 +100,16 @@ def build() -> typer.Typer:
         rich_markup_mode="markdown",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+    groups: dict[str, typer.Typer] = {}
     for command in COMMANDS:
         lines = (f"neuronetz-gateway {command.name} {example}".rstrip() for example in command.examples)
         epilog = "\n\n".join(("Examples:", *lines))
-        app.command(command.name, rich_help_panel=command.panel, epilog=epilog)(command.work)
+        first, _, second = command.name.partition(" ")
+        if second and first not in groups:
+            groups[first] = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
+            app.add_typer(groups[first], name=first, help=GROUPS[first], rich_help_panel=command.panel)
+        of_group = groups[first] if second else app
+        of_group.command(second or first, rich_help_panel=None if second else command.panel, epilog=epilog)(command.work)
     return app
 
 

@@ -36,6 +36,7 @@ def key_record(key: ApiKey, now: datetime) -> Record:
         "status": key_status(key, now),
         "models": None if key.allowed_models is None else sorted(key.allowed_models),
         "may_load_models": key.may_load_models,
+        "prompt_log_seconds": key.prompt_log_seconds,
         "limits": limits_record(key.limits),
         "expires_at": iso(key.expires_at),
         "revoked_at": iso(key.revoked_at),

@@ -40,6 +40,7 @@ class ApiKey:
     """A key as operators see it. allowed_models None inherits the tenant's, an empty set denies.
 
     may_load_models lets it load or unload the models that it may use, which it does for all tenants at once.
+    prompt_log_seconds is for how long its prompts are kept, None for not at all.
     """
 
     id: UUID
@@ -53,6 +54,7 @@ class ApiKey:
     revoked_at: datetime | None
     created_at: datetime
     version: int
+    prompt_log_seconds: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

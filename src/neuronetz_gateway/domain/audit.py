@@ -24,6 +24,10 @@ class Outcome(StrEnum):
     FAILED = "failed"  # a defect of the gateway itself
     ABANDONED = "abandoned"  # its process died; charged in full by recovery
     ADJUSTED = "adjusted"  # no request: an operator's correction of what was used
+    NOTED = "noted"  # no request: what an operator did with logged prompts
+
+
+NO_REQUESTS = frozenset({Outcome.ADJUSTED, Outcome.NOTED})
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from neuronetz_gateway.domain.limit import Limits
 class Principal:
     """A verified key flattened with its tenant; the versions let the ledger tell when it is stale (DESIGN §3).
 
-    may_load_models is the key's own: whether an empty prompt of it loads or unloads a model (OLLAMA §1.1).
+    may_load_models is the key's own: whether an empty prompt of it loads or unloads a model (OLLAMA §1.1). So is
+    prompt_log_seconds: for how long its prompts are kept, sealed; None does not keep them at all.
     """
 
     tenant_id: UUID
@@ -28,6 +29,7 @@ class Principal:
     time_zone: str
     expires_at: datetime | None
     may_load_models: bool = False
+    prompt_log_seconds: int | None = None
 
     @property
     def limits(self) -> Limits:

@@ -21,6 +21,7 @@ _KEY = "neuronetz.exchange"
 class Exchange:
     """What each step learned about a request, filled in chain order.
 
+    body_head is the beginning of the body as it came, where the key has its prompts logged; body_bytes is its length.
     record_end gives whatever an error event needs before it to stand in a record of its own, at any moment.
 
     A step that asks for what an earlier one has not set gets a RuntimeError: a wrongly ordered chain answers
@@ -43,6 +44,8 @@ class Exchange:
     forwarded: bool = False
     output_wanted_tokens: int = 0
     standing: Standing | None = None
+    body_head: bytes = field(default=b"", repr=False)
+    body_bytes: int = 0
     record_end: Callable[[], bytes] = bytes
     _principal: Principal | None = None
     _call: Call | None = None

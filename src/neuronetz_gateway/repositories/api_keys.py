@@ -45,6 +45,7 @@ class ApiKeys:
         created_at: datetime,
         allowed_models: Iterable[str] | None = None,
         may_load_models: bool = False,
+        prompt_log_seconds: int | None = None,
         expires_at: datetime | None = None,
     ) -> ApiKey:
         """Adds a key; raises ConflictError where the prefix is taken."""
@@ -60,6 +61,7 @@ class ApiKeys:
                 pepper_id=pepper_id,
                 allowed_models=_model_list(allowed_models),
                 may_load_models=may_load_models,
+                prompt_log_seconds=prompt_log_seconds,
                 expires_at=expires_at,
                 created_at=created_at,
             )
@@ -119,6 +121,11 @@ class ApiKeys:
     async def set_loading(self, tenant_id: UUID, key_id: UUID, *, allowed: bool) -> ApiKey:
         """Says whether a key may load and unload models; raises NotFoundError."""
         await self._connection.execute(_update(tenant_id, key_id).values(may_load_models=allowed))
+        return await self.get(tenant_id, key_id)
+
+    async def set_prompt_log(self, tenant_id: UUID, key_id: UUID, seconds: int | None) -> ApiKey:
+        """Says for how long the prompts of a key are kept, None not at all; raises NotFoundError."""
+        await self._connection.execute(_update(tenant_id, key_id).values(prompt_log_seconds=seconds))
         return await self.get(tenant_id, key_id)
 
     async def set_proven(
@@ -198,6 +205,7 @@ def _key(row: Row[Any]) -> ApiKey:
         revoked_at=row.revoked_at,
         created_at=row.created_at,
         version=row.version,
+        prompt_log_seconds=row.prompt_log_seconds,
     )
 
 
@@ -227,6 +235,7 @@ def _record(row: Row[Any]) -> KeyRecord:
         time_zone=row.time_zone,
         expires_at=row.expires_at,
         may_load_models=row.may_load_models,
+        prompt_log_seconds=row.prompt_log_seconds,
     )
     credential = KeyCredential(
         api_key_id=row.id,

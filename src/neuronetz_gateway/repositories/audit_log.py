@@ -8,7 +8,7 @@ from sqlalchemy import Date, cast, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from neuronetz_gateway.db.tables import audit_log
-from neuronetz_gateway.domain.audit import Outcome
+from neuronetz_gateway.domain.audit import NO_REQUESTS, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class AuditLog:
         self, tenant_id: UUID, *, since: datetime, time_zone: str = "UTC", api_key_id: UUID | None = None
     ) -> list[ModelUsage]:
         """Consumption by day of the given zone, then by model, the oldest first, of one key where it is given."""
-        day = cast(func.timezone(time_zone, audit_log.c.admitted_at), Date).label("day")
+        day = cast(func.timezone(time_zone, audit_log.c.admitted_at), Date).label("local_day")  # the log has a column day
         statement = (
             select(
                 day,
@@ -83,16 +83,16 @@ class AuditLog:
                 # Nothing is recorded before it was admitted (give or take a day between two clocks), so that the
                 # partitions of earlier days need not be looked into.
                 audit_log.c.recorded_on >= since.astimezone(UTC).date() - timedelta(days=1),
-                audit_log.c.outcome != Outcome.REFUSED.value,
+                audit_log.c.outcome.not_in([Outcome.REFUSED.value, *(each.value for each in NO_REQUESTS)]),
             )
-            .group_by("day", audit_log.c.model)
-            .order_by("day", audit_log.c.model)
+            .group_by("local_day", audit_log.c.model)
+            .order_by("local_day", audit_log.c.model)
         )
         if api_key_id is not None:
             statement = statement.where(audit_log.c.api_key_id == api_key_id)
         return [
             ModelUsage(
-                day=row.day,
+                day=row.local_day,
                 model=row.model,
                 requests=row.requests,
                 prompt_tokens=int(row.prompt_tokens),

@@ -61,6 +61,7 @@ class Ledger:
         self._settling = database.link("settle")
         self._refusing = database.link("refuse")
         self._upkeep = database.link("upkeep")
+        self._recovering = database.link("recovery")
 
     async def reserve(self, batch: Sequence[ReservationRequest]) -> list[Verdict]:
         """One verdict a request, in order; a request whose id is held already gets what it was granted then."""
@@ -121,15 +122,16 @@ class Ledger:
     async def abandon(self, *, age: timedelta, most: int) -> int:
         """Charges in full, as abandoned, what processes held whose heartbeat is older than `age`; how many requests.
 
-        At most `most` at once, so that no lock is held for long: call it again while it finds that many.
+        At most `most` at once, so that no lock is held for long: call it again while it finds that many. One call at a
+        time; other processes may call it meanwhile.
         """
-        answer = await self._upkeep.fetch("select abandon_r1($1, $2, $3)", self._upkeep_writer, age, most)
+        answer = await self._recovering.fetch("select abandon_r1($1, $2, $3)", self._upkeep_writer, age, most)
         return int(answer[0][0])
 
-    async def heartbeat(self, process_id: UUID, *, host: str, pid: int) -> bool:
-        """Says that this process lives; registers it the first time. False where it was swept as dead meanwhile.
+    async def heartbeat(self, process_id: UUID, *, host: str, pid: int) -> datetime | None:
+        """Says that this process lives; registers it the first time. When that was, by the clock of Postgres.
 
-        Raises UnavailableError.
+        None where it was swept as dead meanwhile. Raises UnavailableError.
         """
         async with unit_of_work(self._database) as uow:
             return await uow.processes.heartbeat(process_id, host=host, pid=pid)

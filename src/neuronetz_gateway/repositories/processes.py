@@ -1,5 +1,6 @@
 """The gateway processes that live, as recovery sees them."""
 
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import delete, exists, func, select
@@ -13,10 +14,10 @@ class Processes:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def heartbeat(self, process_id: UUID, *, host: str, pid: int) -> bool:
-        """Says that a process lives, by the clock of Postgres; registers it where it is not known (any more).
+    async def heartbeat(self, process_id: UUID, *, host: str, pid: int) -> datetime | None:
+        """Says that a process lives; registers it where it is not known (any more). The moment, by Postgres.
 
-        False where recovery took it for dead: under this id it can reserve nothing more.
+        None where recovery took it for dead: under this id it can reserve nothing more.
         """
         statement = insert(processes).values(id=process_id, host=host, pid=pid)
         alive = await self._connection.execute(
@@ -24,9 +25,9 @@ class Processes:
                 index_elements=[processes.c.id],
                 set_={"heartbeat_at": func.now()},
                 where=processes.c.swept_at.is_(None),
-            ).returning(processes.c.id)
+            ).returning(processes.c.heartbeat_at)
         )
-        return alive.first() is not None
+        return alive.scalar_one_or_none()
 
     async def remove_idle(self, process_id: UUID) -> bool:
         """Forgets a process that holds no reservation; one that does stays for recovery to find."""

@@ -8,10 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from neuronetz_gateway.db.database import Database
 from neuronetz_gateway.repositories.api_keys import ApiKeys
 from neuronetz_gateway.repositories.audit_log import AuditLog
+from neuronetz_gateway.repositories.audit_notes import AuditNotes
 from neuronetz_gateway.repositories.budget_usage import BudgetUsages
 from neuronetz_gateway.repositories.budgets import Budgets
 from neuronetz_gateway.repositories.key_limits import KeyLimits
 from neuronetz_gateway.repositories.processes import Processes
+from neuronetz_gateway.repositories.prompt_log import PromptLogs
 from neuronetz_gateway.repositories.revocations import Revocations
 from neuronetz_gateway.repositories.tenants import Tenants
 
@@ -27,6 +29,8 @@ class UnitOfWork:
         self.budget_usage = BudgetUsages(connection)
         self.revocations = Revocations(connection)
         self.audit_log = AuditLog(connection)
+        self.audit_notes = AuditNotes(connection)
+        self.prompt_log = PromptLogs(connection)
         self.processes = Processes(connection)
 
 

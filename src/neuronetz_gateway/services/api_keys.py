@@ -109,6 +109,7 @@ class KeyRegistry:
                 name=old.name,
                 allowed_models=old.allowed_models,
                 may_load_models=old.may_load_models,
+                prompt_log_seconds=old.prompt_log_seconds,
                 expires_at=old.expires_at,
             )
             new = await _limited(uow, new, asdict(old.limits))
@@ -154,6 +155,7 @@ class KeyRegistry:
         allowed_models: frozenset[str] | None,
         may_load_models: bool,
         expires_at: datetime | None,
+        prompt_log_seconds: int | None = None,
     ) -> ApiKey:
         return await uow.api_keys.add(
             tenant_id,
@@ -166,6 +168,7 @@ class KeyRegistry:
             created_at=self._now(),
             allowed_models=allowed_models,
             may_load_models=may_load_models,
+            prompt_log_seconds=prompt_log_seconds,
             expires_at=expires_at,
         )
 

@@ -47,8 +47,8 @@ def test_a_new_key_as_a_document(env_file: Path, acme: str) -> None:
     words = ("create-key", "--tenant", acme, "--name", "ci", "--tpm", "none", "--expires", "30d", "--json")
     key = command(*words, env_file=env_file).document
     assert key.keys() == {
-        "id", "tenant_id", "name", "prefix", "status", "models", "may_load_models", "limits", "expires_at",
-        "revoked_at", "created_at", "key",
+        "id", "tenant_id", "name", "prefix", "status", "models", "may_load_models", "prompt_log_seconds", "limits",
+        "expires_at", "revoked_at", "created_at", "key",
     }  # fmt: skip
     assert WHOLE_KEY.fullmatch(key["key"])
     assert (key["prefix"], key["status"], key["models"]) == (key["key"][:12], "active", None)

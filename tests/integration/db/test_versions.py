@@ -44,6 +44,7 @@ async def test_any_change_of_a_tenant_moves_its_version(world: World, change: st
         "allowed_models = '{}'",
         "name = 'another'",
         "may_load_models = true",
+        "prompt_log_seconds = 60",
     ],
 )
 async def test_a_change_of_what_a_key_may_moves_its_version(world: World, change: str) -> None:

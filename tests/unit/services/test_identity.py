@@ -28,6 +28,7 @@ PRINCIPAL = Principal(
     time_zone="Europe/Berlin",
     expires_at=datetime(2030, 1, 1, tzinfo=UTC),
     may_load_models=True,
+    prompt_log_seconds=60,
 )
 IDENTITY = Identity(PRINCIPAL, Proof(UUID(int=2), "f00d", b"0123456789abcdef"))
 

@@ -16,7 +16,7 @@ from neuronetz_gateway.errors import (
     RequestTooLargeError,
     UnsupportedMediaTypeError,
 )
-from neuronetz_gateway.http.exchange import exchange_of
+from neuronetz_gateway.http.exchange import Exchange, exchange_of
 from neuronetz_gateway.surfaces import loading
 from neuronetz_gateway.surfaces.model_paths import model_in
 from neuronetz_gateway.surfaces.strict_json import parse
@@ -37,30 +37,34 @@ class ReadingMiddleware:
         rules: RequestRules,
         max_body_bytes: int,
         body_timeout_seconds: float,
+        kept_bytes: int,
     ) -> None:
         self.app, self.rules = app, rules
         self.reads = endpoint.inference.read if endpoint.inference else endpoint.asks
         self.prefix = endpoint.prefix.encode("ascii") if endpoint.prefix else None
         self.max_body_bytes, self.body_timeout_seconds = max_body_bytes, body_timeout_seconds
+        self.kept_bytes = kept_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = exchange_of(scope)
         if exchange.known_call is None:  # on the second way through a stale chain the body is read already
-            exchange.call = await self._call_of(scope, receive)
+            exchange.call = await self._call_of(scope, receive, exchange)
         _check_model(exchange.principal, exchange.call)
         _check_loading(exchange.principal, exchange.call)
         await self.app(scope, receive, send)
 
-    async def _call_of(self, scope: Scope, receive: Receive) -> Call:
+    async def _call_of(self, scope: Scope, receive: Receive, exchange: Exchange) -> Call:
         if self.reads is not None:
-            return await self._read(scope, receive, self.reads)
+            return await self._read(scope, receive, self.reads, exchange)
         return _NO_BODY if self.prefix is None else _named(model_in(scope["raw_path"], self.prefix))
 
-    async def _read(self, scope: Scope, receive: Receive, reads: Reads) -> Call:
+    async def _read(self, scope: Scope, receive: Receive, reads: Reads, exchange: Exchange) -> Call:
         self._check_head(scope)
         # Begun at once: nearly every body is here already, with nothing to wait for that would need a time-out.
         arrival = asyncio.Task(self._body(receive), loop=asyncio.get_running_loop(), eager_start=True)
         body = arrival.result() if arrival.done() else await self._in_time(arrival)
+        if exchange.principal.prompt_log_seconds is not None:
+            exchange.body_head, exchange.body_bytes = body[: self.kept_bytes], len(body)
         if len(body) > _OFF_LOOP_BYTES:
             return await asyncio.to_thread(self._call, body, reads)
         return self._call(body, reads)
