@@ -3,8 +3,10 @@
 import asyncio
 import itertools
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import asyncpg
 import pytest
@@ -14,6 +16,7 @@ from neuronetz_gateway.db.migrating import migrate
 from neuronetz_gateway.embedded.postgres import EmbeddedPostgres
 from neuronetz_gateway.embedded.valkey import EmbeddedValkey
 from tests.support.fake_ollama import FakeOllama
+from tests.support.spreading import MEMORY, WholeFiles, comes_late, has_memory_to_spare, room_of
 from tests.support.stores import Stores, asyncpg_dsn
 
 _numbers = itertools.count(1)
@@ -28,17 +31,48 @@ structlog.configure(
 )
 
 
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> WholeFiles | None:
+    """How `-n` spreads the tests, unless `--dist` says otherwise."""
+    return WholeFiles(config, log) if config.getoption("dist") == "load" else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if room_of(config) is not None:
+        items.sort(key=lambda item: comes_late(item.nodeid))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # outside of the time-out: waiting for room is no part of the test
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    room = room_of(item.config)
+    alone = item.get_closest_marker("alone") is not None
+    with nullcontext() if room is None else room.entered(alone=alone):
+        return (yield)
+
+
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), durable=False)
+def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the servers keep their data: in memory where there is some, since each test makes hundreds of files."""
+    if not has_memory_to_spare():
+        yield tmp_path_factory.mktemp("stores")
+        return
+    with TemporaryDirectory(prefix="neuronetz-tests-", dir=MEMORY) as name:
+        folder = Path(name)
+        folder.chmod(0o711)  # Postgres, which does not run as root, has to get through
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def postgres(store_folder: Path) -> Iterator[EmbeddedPostgres]:
+    server = EmbeddedPostgres(store_folder / "postgres", durable=False)
     server.start()
     yield server
     server.stop()
 
 
 @pytest.fixture(scope="session")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
-    server = EmbeddedValkey(tmp_path_factory.mktemp("valkey"), durable=False)
+def valkey(store_folder: Path) -> Iterator[EmbeddedValkey]:
+    server = EmbeddedValkey(store_folder / "valkey", durable=False)
     server.start()
     yield server
     server.stop()
@@ -55,7 +89,8 @@ def template_database(postgres: EmbeddedPostgres) -> str:
 @pytest.fixture
 def database_url(postgres: EmbeddedPostgres, template_database: str) -> Iterator[str]:
     name = f"test_{os.getpid()}_{next(_numbers)}"
-    asyncio.run(_execute(postgres, f"CREATE DATABASE {name} TEMPLATE {template_database} OWNER gateway"))
+    copy = f"CREATE DATABASE {name} TEMPLATE {template_database} STRATEGY file_copy OWNER gateway"
+    asyncio.run(_execute(postgres, copy))  # of a small template files are copied sooner than pages through the log
     yield postgres.url_of(name)
     asyncio.run(_execute(postgres, f"DROP DATABASE {name} WITH (FORCE)"))
 

@@ -1,8 +1,8 @@
-drop function audit_log_drop_day, prompt_log_purge, prompt_log_ensure_partitions, audit_note_r1, adjust_r1, abandon_r1, settle_r2, refuse_r2
+drop function audit_log_drop_day, audit_window_r1, prompt_log_purge, prompt_log_ensure_partitions, audit_note_r1, adjust_r1, abandon_r1, settle_r2, refuse_r2
 -- ;;
 drop type refusal_r2
 -- ;;
-drop function audit_append_r1, audit_text_r1, reserve_r2
+drop function audit_before_today_r1, audit_append_r1, audit_text_r1, reserve_r2
 -- ;;
 drop type reservation_request_r2
 -- ;;
@@ -39,7 +39,7 @@ alter table processes drop column swept_at
 -- rows that stand for nobody or for many have no place in the table as it was
 delete from audit_log where tenant_id is null or api_key_id is null
 -- ;;
-drop index audit_log_writer_recorded_on_sequence_idx
+drop index audit_log_writer_recorded_on_sequence_idx, audit_log_adjusted_idx
 -- ;;
 alter table audit_log
   drop column hash, drop column sequence, drop column writer, drop column occurrences, drop column month, drop column day,

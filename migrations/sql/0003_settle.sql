@@ -44,8 +44,10 @@ begin
     raise integrity_constraint_violation using message = format('settled on %s of %s usage rows', written, expected);
   end if;
 
-  -- asked for releases alone, since every partition is locked for it
-  look := exists (select 1 from unnest(gone_rows) g where g.outcome = 'not_forwarded');
+  -- the refusal of the same request may be there: one of today shows by itself, for one of yesterday every partition
+  -- is locked
+  look := exists (select 1 from unnest(gone_rows) g
+                  where g.outcome = 'not_forwarded' and audit_before_today_r1(g.admitted_at));
   loop
     fresh_rows := gone_rows;
     if look then
@@ -57,8 +59,9 @@ begin
       perform audit_append_r1(settle_r2.writer, fresh_rows);
       exit;
     exception when unique_violation then
-      -- the refusal of the same request came between
-      if tried then
+      -- the refusal of the same request came between; what is charged must have its row, so recovery looks once more
+      if tried or exists (select 1 from unnest(gone_rows) g join audit_log a on a.id = g.id
+          where g.outcome = 'abandoned' and a.recorded_on = (now() at time zone 'UTC')::date) then
         raise;
       end if;
       look := true;
@@ -70,25 +73,40 @@ end $$
 -- ;;
 -- Charges in full what processes held whose last heartbeat is older than `age`, as abandoned; returns how many requests.
 -- A swept process can reserve nothing more under its id. What somebody else is just settling is left to them.
+-- What was refused meanwhile was never forwarded: its reservation, committed too late for its caller, costs nothing.
 create function abandon_r1(writer uuid, age interval, most integer) returns integer
 language plpgsql as $$
 declare
+  today date := (now() at time zone 'UTC')::date;
   dead settlement_r1[];
+  alone settlement_r1;
+  ended integer := 0;
 begin
   update processes set swept_at = now() where id in (
     select p.id from processes p where p.swept_at is null and p.heartbeat_at < now() - age for update skip locked);
   -- without a row: it was committed after its process had taken its leave
-  select array_agg(row(d.id, 'abandoned', 0, d.prompt_bound, d.reserved - d.prompt_bound, d.reserved, d.reserved > 0, null,
-                       null)::settlement_r1 order by d.id) into dead
+  select array_agg(case when exists (select 1 from audit_log a where a.id = d.id and a.recorded_on between today - 1 and today)
+           then row(d.id, 'not_forwarded', 503, 0, 0, 0, false, null, null)::settlement_r1
+           else row(d.id, 'abandoned', 0, d.prompt_bound, d.reserved - d.prompt_bound, d.reserved, d.reserved > 0, null,
+                    null)::settlement_r1 end order by d.id) into dead
     from (select r.* from reservations r left join processes p on p.id = r.process_id
           where p.swept_at is not null or p.id is null and r.admitted_at < now() - age
           order by r.id limit most for update of r skip locked) d;
-  if dead is not null then
-    perform settle_r2(abandon_r1.writer, dead);
-  end if;
+  begin
+    ended := cardinality(settle_r2(abandon_r1.writer, coalesce(dead, '{}')));
+  exception when integrity_constraint_violation or data_exception then
+    -- one that cannot be settled must not keep the others from it
+    foreach alone in array dead loop
+      begin
+        ended := ended + cardinality(settle_r2(abandon_r1.writer, array[alone]));
+      exception when integrity_constraint_violation or data_exception then
+        raise warning 'reservation % cannot be settled: %', alone.id, sqlerrm;
+      end;
+    end loop;
+  end;
   delete from processes p where p.swept_at < now() - interval '1 day'
     and not exists (select 1 from reservations r where r.process_id = p.id);
-  return coalesce(cardinality(dead), 0);
+  return ended;
 end $$
 -- ;;
 -- An operator's correction: `tokens` (negative gives back) on the windows of a tenant, or of a key with its tenant.

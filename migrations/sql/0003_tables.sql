@@ -12,6 +12,9 @@ alter table audit_log
 -- ;;
 create unique index audit_log_writer_recorded_on_sequence_idx on audit_log (writer, recorded_on, sequence)
 -- ;;
+-- what has been corrected of a request; corrections are few
+create index audit_log_adjusted_idx on audit_log (request_id) where outcome = 'adjusted'
+-- ;;
 -- how far each chain has come; one a writer and day
 create table audit_heads (
   writer uuid not null,

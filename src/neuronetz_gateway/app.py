@@ -14,7 +14,7 @@ from neuronetz_gateway.http.access_log import AccessLog
 from neuronetz_gateway.http.account import AccountPage
 from neuronetz_gateway.http.draining import Drain, Gateway
 from neuronetz_gateway.http.endpoint_table import EndpointTable, Row
-from neuronetz_gateway.http.error_handlers import add_error_handlers, unmatched
+from neuronetz_gateway.http.error_handlers import add_error_handlers
 from neuronetz_gateway.http.middleware.authentication import AuthenticationMiddleware
 from neuronetz_gateway.http.middleware.budgeting import BudgetMiddleware
 from neuronetz_gateway.http.middleware.opening import OpeningMiddleware
@@ -24,6 +24,7 @@ from neuronetz_gateway.http.middleware.reading import ReadingMiddleware
 from neuronetz_gateway.http.ops import ops_router
 from neuronetz_gateway.http.readiness import Readiness
 from neuronetz_gateway.http.relay import InFlight, Relay
+from neuronetz_gateway.http.unmatched import Unmatched
 from neuronetz_gateway.settings import Settings
 from neuronetz_gateway.surfaces.catalog import ACCOUNT, ENDPOINTS
 from neuronetz_gateway.surfaces.surface import Endpoint, RequestRules
@@ -55,26 +56,29 @@ def create_app(settings: Settings, services: Services) -> Gateway:
     drain = Drain(services.limiter)
     readiness = Readiness(services.checks, clock=monotonic, stopping=lambda: drain.stopping)
     app.include_router(ops_router(readiness, services.metrics if settings.metrics_enabled else None))
+    unmatched = Unmatched(
+        refusals=services.refusals, trusted_proxies=settings.proxy_networks, new_id=uuid7, now=_utc_now
+    )
     app.router.default = unmatched
-    add_error_handlers(app)
+    add_error_handlers(app, unmatched.on_http_exception)
     chains: dict[Row, ASGIApp] = {}
     named: dict[Row, ASGIApp] = {}
     for endpoint in ENDPOINTS:
-        chain = chain_of(endpoint, settings, services, relay)
+        chain = chain_of(endpoint, settings, services, relay, drain)
         if endpoint.prefix is None:
             chains[endpoint.method, endpoint.path.encode("ascii")] = chain
         else:
             named[endpoint.method, endpoint.prefix.encode("ascii")] = chain
-    chains[ACCOUNT.method, ACCOUNT.path.encode("ascii")] = account_chain(settings, services)
-    table = EndpointTable(chains, named, app, drain)
+    chains[ACCOUNT.method, ACCOUNT.path.encode("ascii")] = account_chain(settings, services, drain)
+    table = EndpointTable(chains, named, app)
     logged = AccessLog(table, metrics=services.metrics, new_id=uuid7, trusted_proxies=settings.proxy_networks)
     return Gateway(logged, drain)
 
 
-def chain_of(endpoint: Endpoint, settings: Settings, services: Services, relay: Relay) -> ASGIApp:
+def chain_of(endpoint: Endpoint, settings: Settings, services: Services, relay: Relay, drain: Drain) -> ASGIApp:
     """The whole chain before one row of the endpoint table (DESIGN §1)."""
     steps = [  # outermost first: the way in, top to bottom; the way out, bottom to top
-        *_first_steps(endpoint, settings, services),
+        *_first_steps(endpoint, settings, services, drain),
         Middleware(
             ReadingMiddleware,
             endpoint=endpoint,
@@ -90,17 +94,18 @@ def chain_of(endpoint: Endpoint, settings: Settings, services: Services, relay: 
     return _through(steps, relay)
 
 
-def account_chain(settings: Settings, services: Services) -> ASGIApp:
+def account_chain(settings: Settings, services: Services, drain: Drain) -> ASGIApp:
     """The chain before the account: a known key, nothing else, since one looks at it when a limit has fired."""
-    return _through(_first_steps(ACCOUNT, settings, services), AccountPage(services.accounts))
+    return _through(_first_steps(ACCOUNT, settings, services, drain), AccountPage(services.accounts))
 
 
-def _first_steps(endpoint: Endpoint, settings: Settings, services: Services) -> list[Middleware]:
+def _first_steps(endpoint: Endpoint, settings: Settings, services: Services, drain: Drain) -> list[Middleware]:
     return [
         Middleware(
             OpeningMiddleware,
             endpoint=endpoint,
-            ledger=services.ledger,
+            refusals=services.refusals,
+            drain=drain,
             trusted_proxies=settings.proxy_networks,
             new_id=uuid7,
             now=_utc_now,

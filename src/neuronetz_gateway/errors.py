@@ -22,6 +22,7 @@ GatewayError
 ├── UnavailableError             503  a store or the model server is away
 │   ├── OverloadedError
 │   ├── StalePrincipalError
+│   ├── ShuttingDownError
 │   └── UpstreamUnreachableError
 ├── UpstreamBrokenError          502
 │   ├── UpstreamTooOldError      501  it has no such endpoint
@@ -38,11 +39,13 @@ class GatewayError(Exception):
 
     retry_after_seconds is when to come back, where that is known. settings_seconds is set where the settings of the key
     or its tenant decided alone, without the ledger, which would know of a change: how old what is known of them may be.
+    in_doubt is set where a reservation may have been committed all the same.
     """
 
     status = 500
     code = "internal_error"
     settings_seconds: float | None = None
+    in_doubt = False
 
     def __init__(self, message: str, *, field: str | None = None, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)
@@ -168,6 +171,15 @@ class StalePrincipalError(UnavailableError):
     code = "settings_changed"
 
 
+class ShuttingDownError(UnavailableError):
+    """This process ends, before the request was done; another one, or this one's successor, serves the next."""
+
+    code = "shutting_down"
+
+    def __init__(self) -> None:
+        super().__init__("The gateway is shutting down.")
+
+
 class UpstreamUnreachableError(UnavailableError):
     code = "model_server_unavailable"
 
@@ -189,7 +201,7 @@ class AnswerUnreadableError(UpstreamBrokenError):
 
 
 class AnswerCutError(GatewayError):
-    """The gateway itself ended an answer: over its reservation, or its place under the limits was lost."""
+    """The gateway itself ended an answer: over its reservation, its place or its reservation lost, its key revoked."""
 
     status, code = 502, "answer_cut"
 

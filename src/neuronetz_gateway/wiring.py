@@ -17,6 +17,7 @@ from neuronetz_gateway.counters.connection import BatchedRedis
 from neuronetz_gateway.counters.errors import CountersUnavailableError, EvictingStoreError
 from neuronetz_gateway.counters.key_cache import KeyCache
 from neuronetz_gateway.db.database import Database
+from neuronetz_gateway.db.reporting import ReportingDatabase
 from neuronetz_gateway.domain.identifier import uuid7
 from neuronetz_gateway.domain.limit import Limits
 from neuronetz_gateway.errors import UnavailableError
@@ -25,7 +26,9 @@ from neuronetz_gateway.observability.metrics import Metrics
 from neuronetz_gateway.prompt_cipher import PromptCipher
 from neuronetz_gateway.repositories.ledger import Ledger
 from neuronetz_gateway.services.account import AccountReader
+from neuronetz_gateway.services.adjusting import UsageAdjuster
 from neuronetz_gateway.services.api_keys import KeyRegistry
+from neuronetz_gateway.services.audit_reading import AuditReader
 from neuronetz_gateway.services.authentication import Authenticator
 from neuronetz_gateway.services.background_work import BackgroundWork
 from neuronetz_gateway.services.budgeting import BudgetLedger
@@ -36,8 +39,15 @@ from neuronetz_gateway.services.key_lookup import KeyLookup
 from neuronetz_gateway.services.key_proving import KeyProver
 from neuronetz_gateway.services.logged_prompts import LoggedPrompts
 from neuronetz_gateway.services.model_knowledge import ModelKnowledge
+from neuronetz_gateway.services.process_life import ProcessLife, reservations_lost
 from neuronetz_gateway.services.prompt_logging import PromptLog
 from neuronetz_gateway.services.rate_limiting import RateLimiter
+from neuronetz_gateway.services.rate_rebuilding import RateRebuilder
+from neuronetz_gateway.services.reconciliation import Reconciliation
+from neuronetz_gateway.services.recovery import Recovery
+from neuronetz_gateway.services.refusal_recording import RefusalRecorder
+from neuronetz_gateway.services.refusal_tally import RefusalTally
+from neuronetz_gateway.services.revocation_watch import RevocationWatch
 from neuronetz_gateway.services.tenants import TenantRegistry
 from neuronetz_gateway.services.usage import UsageReport
 from neuronetz_gateway.services.verification_lane import VerificationLane, lane_threads
@@ -67,11 +77,18 @@ class Services:
     lookup: KeyLookup
     authenticator: Authenticator
     limiter: RateLimiter
+    rate_rebuilder: RateRebuilder
     ledger: BudgetLedger
+    recovery: Recovery
+    revocation_watch: RevocationWatch
+    refusals: RefusalRecorder
     api_keys: KeyRegistry
     tenants: TenantRegistry
     budgets: BudgetRegistry
     usage: UsageReport
+    adjuster: UsageAdjuster
+    audit: AuditReader
+    reconciliation: Reconciliation
     accounts: AccountReader
     prompt_log: PromptLog
     logged_prompts: LoggedPrompts
@@ -85,7 +102,10 @@ class Services:
             _log.warning("redis_not_there_yet", cause=type(error.__cause__).__name__)
         await self.authenticator.start()
         await self.ledger.start()
+        await self.refusals.start()
         await self.limiter.start()
+        await self.recovery.start()
+        await self.revocation_watch.start()
         await self.model_knowledge.start()
 
     async def aclose(self) -> None:
@@ -101,14 +121,18 @@ class Services:
             closing.push_async_callback(self.prompt_log.aclose)
             closing.push_async_callback(self.lookup.aclose)
             closing.push_async_callback(self.authenticator.aclose)
+            closing.push_async_callback(self.rate_rebuilder.aclose)
             closing.push_async_callback(self.limiter.aclose)
             closing.push_async_callback(self.ledger.aclose)
+            closing.push_async_callback(self.refusals.aclose)
+            closing.push_async_callback(self.revocation_watch.aclose)
+            closing.push_async_callback(self.recovery.aclose)
 
 
 def build_services(settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> Services:
     """Everything a gateway process needs; another transport may stand in for the way to Ollama."""
     metrics = Metrics()
-    database = _database(settings)
+    database, reporting = _database(settings), _reporting(settings)
     redis_client = Redis.from_url(settings.redis_url.get_secret_value())
     batched = BatchedRedis(redis_client, timeout_seconds=settings.redis_timeout_s)
     counters = RateCounters(batched, lease_seconds=settings.lease_s)
@@ -118,6 +142,17 @@ def build_services(settings: Settings, transport: httpx.AsyncBaseTransport | Non
     cipher, longest = _prompt_cipher(settings), timedelta(days=settings.prompt_log_max_days)
     lane = VerificationLane(hasher, threads=lane_threads(), queue=settings.argon2_queue)
     lookup = KeyLookup(database, timeout_seconds=settings.ledger_timeout_s, clock=time.monotonic)
+    rebuilder = RateRebuilder(database, counters, within_seconds=settings.ledger_timeout_s, happened=metrics.happened)
+    limiter = RateLimiter(counters, warm=rebuilder.warm, heartbeat_seconds=settings.heartbeat_s, jitter=random.random)
+    reservations = Ledger(database)
+    recovery = Recovery(reservations, after_seconds=settings.recovery_after_s, happened=metrics.happened)
+    ledger = BudgetLedger(
+        reservations,
+        life=_life(settings, reservations, limiter, recovery, metrics),
+        statement_timeout_seconds=settings.database_statement_timeout_s,
+        answer_within_seconds=settings.ledger_timeout_s,
+        happened=metrics.happened,
+    )
     return Services(
         settings=settings,
         metrics=metrics,
@@ -143,20 +178,33 @@ def build_services(settings: Settings, transport: httpx.AsyncBaseTransport | Non
             failures=FailureCounter(per_minute=settings.auth_failures_per_minute, clock=time.monotonic),
             clock=time.monotonic,
         ),
-        limiter=RateLimiter(counters, heartbeat_seconds=settings.heartbeat_s, jitter=random.random),
-        ledger=BudgetLedger(
-            Ledger(database),
-            process_id=uuid7(),
-            statement_timeout_seconds=settings.database_statement_timeout_s,
-            heartbeat_seconds=settings.heartbeat_s,
-            answer_within_seconds=settings.ledger_timeout_s,
-            happened=metrics.happened,
+        limiter=limiter,
+        rate_rebuilder=rebuilder,
+        ledger=ledger,
+        recovery=recovery,
+        revocation_watch=RevocationWatch(
+            database, limiter, heartbeat_seconds=settings.heartbeat_s, happened=metrics.happened
+        ),
+        refusals=RefusalRecorder(
+            RefusalTally(rows_of_a_key=settings.audit_refusals_per_minute),
+            ledger.refuse,
+            waiting=lambda: ledger.refusals_waiting,
+            now=utc_now,
         ),
         api_keys=KeyRegistry(database, hasher, choice=secrets.choice, now=utc_now, new_id=uuid7),
         tenants=TenantRegistry(database, defaults=_default_limits(settings), now=utc_now, new_id=uuid7),
         budgets=BudgetRegistry(database, now=utc_now),
         usage=UsageReport(database, now=utc_now),
-        accounts=AccountReader(database, counters, jitter=random.random, within_seconds=settings.ledger_timeout_s),
+        adjuster=UsageAdjuster(database, now=utc_now, new_id=uuid7),
+        audit=AuditReader(reporting),
+        reconciliation=Reconciliation(reporting),
+        accounts=AccountReader(
+            database,
+            counters,
+            warm=rebuilder.warm,
+            jitter=random.random,
+            within_seconds=settings.ledger_timeout_s,
+        ),
         prompt_log=PromptLog(
             database, cipher, max_bytes=settings.prompt_log_max_bytes, longest=longest, happened=metrics.happened
         ),
@@ -176,6 +224,13 @@ def _database(settings: Settings) -> Database:
         connect_timeout_seconds=settings.database_connect_timeout_s,
         statement_timeout_seconds=settings.database_statement_timeout_s,
         lock_timeout_seconds=settings.database_lock_timeout_s,
+        patience_seconds=settings.ledger_timeout_s,
+    )
+
+
+def _reporting(settings: Settings) -> ReportingDatabase:
+    return ReportingDatabase(
+        settings.database_url.get_secret_value(), connect_timeout_seconds=settings.database_connect_timeout_s
     )
 
 
@@ -225,6 +280,19 @@ def _identities(
     )
 
 
+def _life(
+    settings: Settings, ledger: Ledger, limiter: RateLimiter, recovery: Recovery, metrics: Metrics
+) -> ProcessLife:
+    return ProcessLife(
+        ledger,
+        new_id=uuid7,
+        heartbeat_seconds=settings.heartbeat_s,
+        heard=recovery.heard,
+        cut_all=lambda: limiter.cut(lambda _: True, reservations_lost),
+        happened=metrics.happened,
+    )
+
+
 def _default_limits(settings: Settings) -> Limits:
     return Limits(rpm=settings.default_rpm, tpm=settings.default_tpm, concurrent=settings.default_concurrent)
 
@@ -233,6 +301,8 @@ def _checks(database: Database, counters: RateCounters, upstream: Upstream) -> d
     """What readiness asks; the answers are for anybody's eyes, so they name no address."""
 
     async def postgres() -> str | None:
+        if database.given_up:
+            return "Postgres does not take what a request needs."
         try:
             await database.ping()
         except UnavailableError:

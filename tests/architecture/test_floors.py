@@ -14,7 +14,7 @@ FLOORS = {
     "app": 6, "cli": 6,
     "http": 5, "wiring": 5,
     "services": 4,
-    "repositories": 3, "surfaces": 3, "counters": 3, "key_hashing": 3, "prompt_cipher": 3,
+    "repositories": 3, "surfaces": 3, "counters": 3, "key_hashing": 3, "prompt_cipher": 3, "checkpoint_signing": 3,
     "db": 2, "domain": 2, "upstream": 2, "embedded": 2,
     "errors": 1, "settings": 1, "observability": 1,
 }  # fmt: skip
@@ -29,7 +29,7 @@ HOMES = {
     "httptools": {"upstream"},
     "typer": {"cli"},
     "argon2": {"key_hashing"},
-    "cryptography": {"prompt_cipher"},
+    "cryptography": {"prompt_cipher", "checkpoint_signing"},
     "prometheus_client": {"observability"},
 }
 PURE = {"domain", "surfaces"}

@@ -15,6 +15,7 @@ from neuronetz_gateway.embedded.postgres import EmbeddedPostgres
 from neuronetz_gateway.embedded.valkey import EmbeddedValkey
 from neuronetz_gateway.http.caller_connection import CallerConnection
 from neuronetz_gateway.services.rate_limiting import RateLimiter
+from neuronetz_gateway.services.rate_rebuilding import RateRebuilder
 from neuronetz_gateway.settings import Settings
 from neuronetz_gateway.wiring import Services, build_services
 from tests.support import conformance_page, javascript
@@ -137,8 +138,9 @@ def _worse(one: str | None, other: str) -> str:
 def _with_short_windows(settings: Settings) -> Services:
     services = build_services(settings)
     counters = RateCounters(services.redis, window_seconds=WINDOW_SECONDS, lease_seconds=settings.lease_s)
-    limiter = RateLimiter(counters, heartbeat_seconds=settings.heartbeat_s, jitter=random.random)
-    return replace(services, counters=counters, limiter=limiter)
+    rebuilder = RateRebuilder(services.database, counters, within_seconds=settings.ledger_timeout_s)
+    limiter = RateLimiter(counters, warm=rebuilder.warm, heartbeat_seconds=settings.heartbeat_s, jitter=random.random)
+    return replace(services, counters=counters, limiter=limiter, rate_rebuilder=rebuilder)
 
 
 def _noting(arrivals: list[str]) -> type[CallerConnection]:

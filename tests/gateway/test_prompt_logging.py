@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,7 @@ async def logging_tenancy(gateway: LiveGateway, lasting: timedelta = timedelta(h
     return tenancy
 
 
-async def kept(stores: Stores, count: int) -> list[dict[str, object]]:
+async def kept(stores: Stores, count: int) -> list[dict[str, Any]]:
     """The rows of the log once there are as many; they are written beside the request."""
 
     async def there() -> bool:
@@ -173,7 +174,7 @@ async def test_a_refused_request_leaves_no_prompt(gateway: LiveGateway, stores: 
     assert ollama.hits == []
     await say(gateway, tenancy.key, "good")
     (row,) = await kept(stores, 1)
-    read = await gateway.services.logged_prompts.read(row["id"], actor=ACTOR)  # type: ignore[arg-type] # a UUID
+    read = await gateway.services.logged_prompts.read(row["id"], actor=ACTOR)
     assert b"good" in read.prompt
 
 
@@ -205,8 +206,8 @@ async def test_another_key_cannot_read_what_was_kept(gateway: LiveGateway, store
     rotated = build_services(make_settings(stores, ollama.base_url, prompt_log_key=OTHER, prompt_log_key_previous=KEY))
     try:
         with pytest.raises(PromptUnreadableError, match="PROMPT_LOG_KEY_PREVIOUS"):
-            await stranger.logged_prompts.read(row["id"], actor=ACTOR)  # type: ignore[arg-type] # a UUID
-        assert (await rotated.logged_prompts.read(row["id"], actor=ACTOR)).prompt  # type: ignore[arg-type] # a UUID
+            await stranger.logged_prompts.read(row["id"], actor=ACTOR)
+        assert (await rotated.logged_prompts.read(row["id"], actor=ACTOR)).prompt
     finally:
         await stranger.aclose()
         await rotated.aclose()

@@ -173,7 +173,7 @@ def test_the_pages_for_operators_are_there(checkout: Checkout, path: str) -> Non
 
 def test_the_table_of_commands_names_each_of_them_once() -> None:
     table = README.partition("| command |")[2].partition("\n\n")[0]
-    named = re.findall(r"`([a-z]+(?:-[a-z]+)?)`", table)
+    named = re.findall(r"`([a-z]+(?:[ -][a-z]+)*)`", table)
     assert sorted(named) == sorted(command.name for command in COMMANDS)
 
 

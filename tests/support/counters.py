@@ -12,11 +12,13 @@ from uuid import UUID
 import redis
 import redis.asyncio
 
+from neuronetz_gateway.counters.admissions import Cold, RateCounters, Seen, Verdict
 from neuronetz_gateway.counters.connection import BatchedRedis
 from neuronetz_gateway.domain.admission import Admission
 from neuronetz_gateway.domain.identifier import uuid7
 from neuronetz_gateway.domain.limit import Limits
 from neuronetz_gateway.domain.principal import Principal
+from neuronetz_gateway.domain.rate_history import NO_HISTORY
 from neuronetz_gateway.embedded.valkey import EmbeddedValkey
 
 NO_LIMITS = Limits()
@@ -86,6 +88,37 @@ class Server:
     def pid(self) -> int:
         """Its process."""
         return int(self.ask("INFO", "server")["process_id"])
+
+
+class WarmingCounters(RateCounters):
+    """Counters without a ledger: a tenant that is found cold is made warm with `history`, mostly nothing."""
+
+    history = NO_HISTORY
+
+    async def admit(self, principal: Principal, admission_id: UUID, estimated_tokens: int) -> Verdict:
+        verdict = await super().admit(principal, admission_id, estimated_tokens)
+        if isinstance(verdict, Cold):
+            await self.make_warm(principal.tenant_id)
+            verdict = await super().admit(principal, admission_id, estimated_tokens)
+        return verdict
+
+    async def look(self, tenant_id: UUID, api_key_id: UUID) -> Seen:
+        seen = await super().look(tenant_id, api_key_id)
+        if isinstance(seen, Cold):
+            await self.make_warm(tenant_id)
+            seen = await super().look(tenant_id, api_key_id)
+        assert isinstance(seen, Seen)
+        return seen
+
+    async def make_warm(self, tenant_id: UUID) -> None:
+        rebuild_id = uuid7()
+        if await self.begin_rebuild(tenant_id, rebuild_id) is not None:
+            assert await self.finish_rebuild(tenant_id, rebuild_id, 1, self.history)
+
+
+async def no_ledger(principal: Principal) -> None:
+    """For a limiter whose counters make tenants warm themselves."""
+    raise AssertionError(f"{principal.tenant_id} is cold")
 
 
 @asynccontextmanager

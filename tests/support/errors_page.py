@@ -91,8 +91,9 @@ EXAMPLES: tuple[GatewayError, ...] = (
     errors.UnavailableError("The budget ledger is not available."),
     errors.OverloadedError("The model server is busy."),
     errors.StalePrincipalError("The settings of this API key have just changed; please send the request again."),
+    errors.ShuttingDownError(),
     errors.UpstreamUnreachableError("The model server cannot be reached."),
-    errors.UpstreamTimedOutError("The model server did not answer in time."),
+    errors.UpstreamTimedOutError("The model server did not begin to answer in time."),
 )
 
 

@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import json
 import signal
+import socket
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -41,8 +42,11 @@ class FakeOllama:
         port: int = 0,
         models: tuple[str, ...] = DEFAULT_MODELS,
         log: Log | None = None,
+        send_buffer_bytes: int = 0,
     ) -> None:
+        """send_buffer_bytes bounds what the kernel takes for each connection, where that is not to be its megabytes."""
         self.host, self.port = host, port
+        self._send_buffer_bytes = send_buffer_bytes
         self.witness = Witness(log)
         self._behaviour = Behaviour(models=models)
         self._server: asyncio.Server | None = None
@@ -60,6 +64,8 @@ class FakeOllama:
     async def start(self) -> None:
         """Listen; raises OSError where the port is taken."""
         server = await asyncio.get_running_loop().create_server(self._connection, self.host, self.port, backlog=4096)
+        if self._send_buffer_bytes:
+            server.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._send_buffer_bytes)
         self._server = server
         self.port = server.sockets[0].getsockname()[1]
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from hiredis import Reader
 
-_HANDSHAKE = (b"CLIENT", b"SCRIPT")
+_HANDSHAKE = (b"CLIENT", b"SCRIPT", b"INFO")
+_INFO = b"run_id:%s\r\nmaxmemory_policy:noeviction\r\n"
 
 # What to answer to one command; None keeps silent.
 type Answer = Callable[[list[bytes]], bytes | None]
@@ -16,8 +17,12 @@ type Answer = Callable[[list[bytes]], bytes | None]
 class FakeRedis:
     """Counts connections and what it reads; answers the handshake itself, everything else through `answer`."""
 
+    RUN_ID = b"0123456789abcdef"
+
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
+        self.run_id = self.RUN_ID
+        self.greets_after_seconds = 0.0
         self.connections = 0
         self.reads: list[int] = []
         self._writers: list[asyncio.StreamWriter] = []
@@ -49,9 +54,21 @@ class FakeRedis:
         if ours:
             self.reads.append(len(ours))
         for command in commands:
-            reply = b"+OK\r\n" if command[0] in _HANDSHAKE else self.answer(command)
-            if reply is not None:
+            if command[0] in _HANDSHAKE:
+                self._greet(command, writer)
+            elif (reply := self.answer(command)) is not None:
                 writer.write(reply)
+
+    def _greet(self, command: list[bytes], writer: asyncio.StreamWriter) -> None:
+        if command[0] != b"INFO":
+            writer.write(b"+OK\r\n")
+            return
+        info = _INFO % self.run_id
+        reply = b"$%d\r\n%s\r\n" % (len(info), info)
+        if self.greets_after_seconds:
+            asyncio.get_running_loop().call_later(self.greets_after_seconds, writer.write, reply)
+        else:
+            writer.write(reply)
 
 
 @asynccontextmanager

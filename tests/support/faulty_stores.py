@@ -53,6 +53,16 @@ async def faulty_stores(
         yield FaultyStores(postgres, redis, upstream, through, direct)
 
 
+def proxy_before_postgres(url: str) -> FaultProxy:
+    """One before this Postgres alone."""
+    return FaultProxy(*_postgres_place(url))
+
+
+def through(proxy: FaultProxy, url: str) -> str:
+    """The URL of the same database by way of this proxy."""
+    return _postgres_url(url, proxy)
+
+
 def _postgres_place(url: str) -> tuple[str, int | Path]:
     parts = urlsplit(url)
     folder = dict(parse_qsl(parts.query)).get("host")

@@ -6,21 +6,22 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 
 from neuronetz_gateway.app import create_app
+from neuronetz_gateway.cli.draining import DrainingServer, DrainTimes, ServingConfig
 from neuronetz_gateway.http.caller_connection import CallerConnection
 from neuronetz_gateway.settings import Environment, Settings
 from neuronetz_gateway.wiring import Services, build_services
 from tests.support.stores import Stores
 
+_AT_ONCE = DrainTimes(accept_seconds=0, total_seconds=5)
 PEPPER = "0123456789abcdef0123456789abcdef-pepper-of-the-tests"
 COMMAND = str(Path(sys.executable).with_name("neuronetz-gateway"))
 
@@ -41,24 +42,24 @@ def make_settings(stores: Stores, upstream_url: str, **changes: Any) -> Settings
         "redis_timeout_s": 2,
         "database_statement_timeout_s": 10,
         "ledger_timeout_s": 10,
+        "drain_accept_s": 0,  # nobody in front of these has to turn away first
         "model_facts_refresh_s": 0,  # what the upstream saw is then what the requests caused, nothing else
         **changes,
     }
     return Settings(_env_file=None, **values)  # type: ignore[call-arg]  # an argument of pydantic-settings
 
 
-class _QuietServer(uvicorn.Server):
-    """uvicorn without its own signal handling, which belongs to the test run."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 @dataclass(frozen=True, slots=True)
 class LiveGateway:
+    """A gateway in the test's own loop; `server.handle_exit(signal, None)` begins its end, `ended` awaits it."""
+
     base_url: str
     services: Services
+    server: DrainingServer
+    serving: asyncio.Task[None]
+
+    async def ended(self) -> None:
+        await asyncio.shield(self.serving)
 
     def http(self, key: str | None = None, **options: Any) -> httpx.AsyncClient:
         headers = {"authorization": f"Bearer {key}"} if key else {}
@@ -72,16 +73,18 @@ async def live_gateway(
     *,
     protocol: type[CallerConnection] = CallerConnection,
     build: Callable[[Settings], Services] = build_services,
+    drain: DrainTimes = _AT_ONCE,
     **changes: Any,
 ) -> AsyncIterator[LiveGateway]:
     """A gateway on a free port, in the running loop; leaving it flushes everything."""
     settings = make_settings(stores, upstream_url, **changes)
     services = build(settings)
-    config = uvicorn.Config(
+    config = ServingConfig(
         create_app(settings, services), host="127.0.0.1", port=0, http=protocol, lifespan="on",
-        log_config=None, access_log=False, server_header=False, proxy_headers=False, timeout_graceful_shutdown=5,
+        log_config=None, access_log=False, server_header=False, proxy_headers=False,
     )  # fmt: skip
-    server = _QuietServer(config)
+    config.drain = drain
+    server = DrainingServer(config)
     serving = asyncio.create_task(server.serve())
     while not server.started:
         if serving.done():
@@ -90,7 +93,7 @@ async def live_gateway(
         await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
-        yield LiveGateway(f"http://127.0.0.1:{port}", services)
+        yield LiveGateway(f"http://127.0.0.1:{port}", services, server, serving)
     finally:
         server.should_exit = True
         await serving

@@ -18,9 +18,12 @@ from neuronetz_gateway.domain.usage import Charge
 from neuronetz_gateway.repositories.ledger import Ledger
 from neuronetz_gateway.repositories.unit_of_work import unit_of_work
 from neuronetz_gateway.services.budgeting import BudgetLedger
+from neuronetz_gateway.services.process_life import ProcessLife
 from tests.support.stores import asyncpg_dsn
 
 Budgets = Mapping[Period, int]
+_OF_BOTH = frozenset({"happened"})
+_OF_LIFE = frozenset({"heartbeat_seconds", "heard", "cut_all"})
 
 
 def make_database(url: str, **changes: Any) -> Database:
@@ -29,6 +32,7 @@ def make_database(url: str, **changes: Any) -> Database:
         "connect_timeout_seconds": 5,
         "statement_timeout_seconds": 20,
         "lock_timeout_seconds": 20,
+        "patience_seconds": 20,
         **changes,
     }
     return Database(url, **values)
@@ -146,14 +150,16 @@ class World:
 async def running_ledger(url: str, ledger_class: type[Ledger] = Ledger, **changes: Any) -> AsyncIterator[BudgetLedger]:
     """A started ledger on connections of its own; leaving it flushes it."""
     values: dict[str, Any] = {
-        "process_id": uuid7(),
         "statement_timeout_seconds": 20,
         "answer_within_seconds": 30,
         "unwind_within_seconds": 0.05,
         **changes,
     }
     database = make_database(url, statement_timeout_seconds=values["statement_timeout_seconds"])
-    ledger = BudgetLedger(ledger_class(database), **values)
+    repository = ledger_class(database)
+    of_life = {name: values.pop(name) for name in _OF_LIFE & values.keys()}
+    life = ProcessLife(repository, new_id=uuid7, **of_life, **{name: values[name] for name in _OF_BOTH & values.keys()})
+    ledger = BudgetLedger(repository, life=life, **values)
     await ledger.start()
     try:
         yield ledger

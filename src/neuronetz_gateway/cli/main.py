@@ -10,7 +10,20 @@ from typing import Any
 import typer
 from typer.exceptions import TyperException
 
-from neuronetz_gateway.cli import audit_prompts, budgets, keys, limits, models, quickstart, server, tenants, usage
+from neuronetz_gateway.cli import (
+    adjusting,
+    audit,
+    audit_prompts,
+    budgets,
+    keys,
+    limits,
+    models,
+    quickstart,
+    reconciling,
+    server,
+    tenants,
+    usage,
+)
 from neuronetz_gateway.embedded.child import EmbeddedError
 from neuronetz_gateway.errors import GatewayError
 from neuronetz_gateway.settings import SettingsError
@@ -29,7 +42,7 @@ class Command:
 
     name: str
     panel: str
-    work: Callable[..., None]
+    work: Callable[..., int | None]
     examples: tuple[str, ...]
 
 
@@ -86,6 +99,31 @@ COMMANDS = (
     ),
     Command("list-models", "What may be used", models.list_models, ("", "--tenant acme")),
     Command("show-usage", "What may be used", usage.show_usage, ("--tenant acme", "--key nz_AbC123xyZ --json")),
+    Command(
+        "adjust-usage",
+        "What may be used",
+        adjusting.adjust_usage,
+        (
+            "--request 0199f3a2-c4d8-7c1e-9b6f-5a40d2e81733 --tokens -4096 --reason 'gateway was killed'",
+            "--key nz_AbC123xyZ --tokens 5000 --reason 'used beside the gateway'",
+        ),
+    ),
+    Command(
+        "audit list",
+        "Audit",
+        audit.list_rows,
+        ("--since 1h", "--tenant acme --outcome abandoned", "--status 401 --address 192.0.2.7 --limit 10 --json"),
+    ),
+    Command(
+        "audit export",
+        "Audit",
+        audit.export,
+        ("--since 2027-01-01 --until 2027-02-01 --output january.jsonl", "--tenant acme --format csv > acme.csv"),
+    ),
+    Command("audit reconcile", "Audit", reconciling.reconcile, ("", "--tenant acme --json")),
+    Command("audit list-prompts", "Audit", audit_prompts.list_prompts, ("--key nz_AbC123xyZ",)),
+    Command("audit show-prompt", "Audit", audit_prompts.show_prompt, ("--id 0199f3a2-c4d8-7c1e-9b6f-5a40d2e81733",)),
+    Command("audit erase-prompts", "Audit", audit_prompts.erase_prompts, ("--tenant acme", "--key nz_AbC123xyZ")),
 )
 
 
@@ -109,7 +147,9 @@ def build() -> typer.Typer:
             groups[first] = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
             app.add_typer(groups[first], name=first, help=GROUPS[first], rich_help_panel=command.panel)
         of_group = groups[first] if second else app
-        of_group.command(second or first, rich_help_panel=None if second else command.panel, epilog=epilog)(command.work)
+        of_group.command(second or first, rich_help_panel=None if second else command.panel, epilog=epilog)(
+            command.work
+        )
     return app
 
 

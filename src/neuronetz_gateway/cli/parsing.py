@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from neuronetz_gateway.domain.api_key import PREFIX_LENGTH
 from neuronetz_gateway.domain.audit import printable
@@ -52,14 +53,24 @@ def moment(option: str, text: str, now: datetime) -> datetime:
     """A time to come, in UTC: an ISO date or time (without a zone it is UTC), or a length of time from now."""
     if _SPAN.fullmatch(text.strip().lower()):
         return _ahead(option, now + span(option, text), now)
+    return _ahead(option, _read(option, text), now)
+
+
+def moment_gone(option: str, text: str, now: datetime) -> datetime:
+    """A time that need not lie ahead, in UTC: an ISO date or time, or a length of time before now."""
+    if _SPAN.fullmatch(text.strip().lower()):
+        return now - span(option, text)
+    return _read(option, text)
+
+
+def _read(option: str, text: str) -> datetime:
     try:
         read = datetime.fromisoformat(text.strip())
-        read = (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
+        return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise InvalidRequestError(
             f"{option} takes a date (2027-01-31), a time (2027-01-31T18:00:00+01:00) or a length of time (30d)."
         ) from None
-    return _ahead(option, read, now)
 
 
 def _ahead(option: str, read: datetime, now: datetime) -> datetime:
@@ -104,3 +115,22 @@ def _model(name: str) -> str:
         return canonical(name)
     except ModelNameError as error:
         raise InvalidRequestError(f"--models: {printable(name, 80)!r} cannot be allowed: {error}.") from None
+
+
+def difference(option: str, text: str) -> int:
+    """A number of tokens more or, below 0, fewer; underscores allowed."""
+    digits = text.strip()
+    sign, digits = (-1, digits[1:]) if digits.startswith("-") else (1, digits.removeprefix("+"))
+    if not _DIGITS.fullmatch(digits) or not 1 <= int(digits) <= _MOST_TOKENS:
+        raise InvalidRequestError(
+            f"{option} takes a whole number other than 0, for example {option} 1000 or {option} -1000."
+        )
+    return sign * int(digits)
+
+
+def row_id(option: str, text: str) -> UUID:
+    """The id of a row of the audit log."""
+    try:
+        return UUID(text.strip())
+    except ValueError:
+        raise InvalidRequestError(f"{option} takes the id of a request as audit list shows it.") from None

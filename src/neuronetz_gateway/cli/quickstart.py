@@ -120,7 +120,8 @@ def _serve(ready: Ready, base_url: str, listener: socket.socket, *, as_json: boo
         else:
             snippets.welcome(base_url, key, ready.demo.model, ready.found.sentence, ready.files.env_file)
 
-    serving.serve_alone(serving.uvicorn_config(ready.settings), listener, announce)
+    # Nobody has to be turned away from what one person runs on one machine.
+    serving.serve_alone(serving.serving_config(ready.settings, accept_seconds=0), listener, announce)
 
 
 def _listener(host: str, port: int | None) -> socket.socket:

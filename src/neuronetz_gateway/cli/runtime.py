@@ -4,6 +4,7 @@ import asyncio
 import getpass
 import logging
 import os
+import socket
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -52,8 +53,9 @@ def _keep_stdout_for_results() -> None:
 
 
 def actor() -> str:
-    """Who gives the command, as revocations and changes are signed with."""
+    """Who gives the command, from which machine, as revocations and changes are signed with."""
     try:
-        return f"cli:{getpass.getuser()}"
+        name = getpass.getuser()
     except (KeyError, OSError):  # a container's uid need not have a name
-        return f"cli:uid-{os.getuid()}"
+        name = f"uid-{os.getuid()}"
+    return f"cli:{name}@{socket.gethostname()}"

@@ -14,7 +14,7 @@ from neuronetz_gateway.cli import output, serving
 from neuronetz_gateway.cli.options import ENV_FILE_VARIABLE, AsJson, EnvFile
 from neuronetz_gateway.cli.runtime import run_with
 from neuronetz_gateway.counters.errors import CountersUnavailableError
-from neuronetz_gateway.db.migrating import head, migrate
+from neuronetz_gateway.db.migrating import head, migrate, migrate_when_there
 from neuronetz_gateway.observability.logging import configure_logging
 from neuronetz_gateway.settings import load_settings
 from neuronetz_gateway.wiring import Services
@@ -43,14 +43,15 @@ def serve(
 ) -> None:
     """Serve the gateway until SIGTERM or Ctrl-C, after bringing its database to this version.
 
-    What runs then is finished within DRAIN_TIMEOUT_S. HOST, PORT and WORKERS are settings.
+    What runs then is finished within DRAIN_TIMEOUT_S. HOST, PORT and WORKERS are settings. Postgres, Redis and Ollama
+    may come later: serve waits for Postgres, /readyz tells what is missing from then on.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # until uvicorn serves, SIGTERM ends us as Ctrl-C does
     settings = load_settings(env_file)
     number = workers or settings.workers
     address = host or settings.host
     with serving.listen(address, settings.port if port is None else port) as listener:
-        migrate(settings.database_url.get_secret_value())
+        migrate_when_there(settings.database_url.get_secret_value(), output.remark)
         run_with(_check_redis, settings)
         if env_file is not None:
             os.environ[ENV_FILE_VARIABLE] = str(env_file.resolve())
@@ -63,11 +64,11 @@ def serve(
                 output.remark(f"Serving on {base_url} with {number} worker{'s' if number > 1 else ''}; Ctrl-C stops.")
 
         if number == 1:
-            serving.serve_alone(serving.uvicorn_config(settings), listener, announce)
+            serving.serve_alone(serving.serving_config(settings), listener, announce)
             return
         configure_logging(settings.log_level)  # this process has the workers' comings and goings to tell
         with _shared_metrics():
-            serving.serve_with_workers(serving.uvicorn_config(settings, workers=number), listener, announce)
+            serving.serve_with_workers(serving.serving_config(settings, workers=number), listener, announce)
 
 
 def migrate_database(as_json: AsJson = False, env_file: EnvFile = None) -> None:

@@ -113,7 +113,7 @@ def _print_models(overview: UsageOverview) -> None:
         ),
         (
             (
-                totals.model or "(lists)",
+                totals.model or "(no model)",
                 output.count(today.get(totals.model, nothing).requests),
                 output.count(today.get(totals.model, nothing).charged_tokens),
                 output.count(totals.requests),

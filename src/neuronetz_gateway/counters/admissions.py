@@ -7,17 +7,22 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from neuronetz_gateway.counters.connection import BatchedRedis
-from neuronetz_gateway.counters.errors import EvictingStoreError, unavailable
-from neuronetz_gateway.counters.scripts import ADMIT, CLOSE, HEARTBEAT, LOOK
+from neuronetz_gateway.counters.errors import CountersUnavailableError, EvictingStoreError, unavailable
+from neuronetz_gateway.counters.names import KeyNames
+from neuronetz_gateway.counters.rebuild_arguments import rebuild_arguments
+from neuronetz_gateway.counters.scripts import ADMIT, BEGIN_REBUILD, CLOSE, HEARTBEAT, LOOK, REBUILD
+from neuronetz_gateway.counters.server_facts import check_eviction_policy
 from neuronetz_gateway.domain.admission import Admission
 from neuronetz_gateway.domain.limit import Limits
 from neuronetz_gateway.domain.principal import Principal
+from neuronetz_gateway.domain.rate_history import RateHistory
 from neuronetz_gateway.domain.standing import AxisStanding, Standing, WindowUse
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 _MICROSECOND = timedelta(microseconds=1)
 _UNDO = -1
+_MARK_MILLISECONDS = 10_000  # a rebuild that takes longer has to begin anew
 _FIGURES = 5  # of each scope in the reply of look.lua
 
 
@@ -38,6 +43,19 @@ class Refused:
 @dataclass(frozen=True, slots=True)
 class Expired:
     """The key's time was over when the admission was asked for, by the clock of Redis."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cold:
+    """The server does not know the tenant: it was flushed, restarted, or is another one. Nothing is admitted then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outdated:
+    """The principal was read before its tenant was rebuilt, so that the ledger would not have it: read it anew."""
+
+
+type Verdict = Admission | Refused | Expired | Cold | Outdated
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +94,7 @@ class Closing:
 class RateCounters:
     """Windows and leases of tenants and keys in Redis (DESIGN §4).
 
-    The keys of one tenant share a hash tag. Every method raises CountersUnavailableError through what it returns.
+    Every method raises CountersUnavailableError through what it returns.
     """
 
     def __init__(
@@ -85,16 +103,17 @@ class RateCounters:
         self._redis = redis
         self._window_seconds = window_seconds
         self._lease_microseconds = round(lease_seconds * 1_000_000)
-        self._prefix = key_prefix
+        self._names = KeyNames(key_prefix)
 
-    async def admit(
-        self, principal: Principal, admission_id: UUID, estimated_tokens: int
-    ) -> Admission | Refused | Expired:
+    async def admit(self, principal: Principal, admission_id: UUID, estimated_tokens: int) -> Verdict:
         """Admits a request or says why not; the same id again gets the same admission, counted once."""
         expires_at = 0 if principal.expires_at is None else (principal.expires_at - _EPOCH) // _MICROSECOND
         reply = await self._redis.run(
             ADMIT,
-            (*self._keys(principal.tenant_id, principal.api_key_id, admission_id), self._since(principal.tenant_id)),
+            (
+                *self._keys(principal.tenant_id, principal.api_key_id, admission_id),
+                self._names.warm(principal.tenant_id),
+            ),
             self._window_seconds,
             admission_id.hex,
             estimated_tokens,
@@ -102,6 +121,7 @@ class RateCounters:
             self._lease_microseconds,
             *_figures(principal.tenant_limits),
             *_figures(principal.key_limits),
+            principal.tenant_version,
         )
         match reply:
             case [b"admitted", int(now), int(), int(), int(), int(), int(), int()]:
@@ -119,13 +139,19 @@ class RateCounters:
                 return Refused(limit.decode(), figure, left, milliseconds / 1000, standing)
             case [b"expired"]:
                 return Expired()
+            case [b"cold"]:
+                return Cold()
+            case [b"stale"]:
+                return Outdated()
         raise unavailable(ValueError(f"The admission script answered {reply!r}."))
 
-    async def look(self, tenant_id: UUID, api_key_id: UUID) -> Seen:
+    async def look(self, tenant_id: UUID, api_key_id: UUID) -> Seen | Cold:
         """What tenant and key hold now, read as `admit` reads it; nothing is written."""
-        keys = self._keys(tenant_id, api_key_id, api_key_id)[:4]
+        keys = (*self._names.rates_and_leases(tenant_id, api_key_id), self._names.warm(tenant_id))
         reply = await self._redis.run(LOOK, keys, self._window_seconds)
         match reply:
+            case [b"cold"]:
+                return Cold()
             case [int(now), *figures] if len(figures) == 2 * _FIGURES and all(type(each) is int for each in figures):
                 return Seen(_moment(now), self._use(now, figures[:_FIGURES]), self._use(now, figures[_FIGURES:]))
         raise unavailable(ValueError(f"The script that looks answered {reply!r}."))
@@ -145,33 +171,51 @@ class RateCounters:
 
     async def heartbeat(self, tenant_id: UUID, admissions: Sequence[Admission]) -> list[Admission]:
         """Extends the leases of admissions of one tenant; returns those that are lost."""
-        tenant = self._tenant(tenant_id)
+        if not admissions:
+            return []
+        leases = [self._names.rates_and_leases(tenant_id, admission.api_key_id)[2:] for admission in admissions]
         lost = await self._redis.run(
             HEARTBEAT,
-            (
-                self._since(tenant_id),
-                f"{tenant}:leases",
-                *(f"{tenant}:leases:{admission.api_key_id.hex}" for admission in admissions),
-            ),
+            (self._names.warm(tenant_id), leases[0][0], *(of_key for _, of_key in leases)),
             self._lease_microseconds,
-            *(
-                part
-                for admission in admissions
-                for part in (admission.id.hex, (admission.admitted_at - _EPOCH) // _MICROSECOND)
-            ),
+            *(admission.id.hex for admission in admissions),
         )
         try:
             return [admissions[position - 1] for position in lost]
         except (TypeError, IndexError) as error:
             raise unavailable(error) from error
 
+    async def begin_rebuild(self, tenant_id: UUID, rebuild_id: UUID) -> datetime | None:
+        """From when on the ledger has to be read for a cold tenant: what was admitted before counts no more.
+
+        None where the tenant is warm: somebody else has rebuilt it.
+        """
+        keys = (self._names.warm(tenant_id), self._names.rebuild(tenant_id, rebuild_id))
+        now = await self._redis.run(BEGIN_REBUILD, keys, _MARK_MILLISECONDS)
+        if type(now) is not int:
+            raise unavailable(ValueError(f"The script that begins a rebuild answered {now!r}."))
+        return _moment(now) - (self._window_seconds + 1) * _SECOND if now else None
+
+    async def finish_rebuild(self, tenant_id: UUID, rebuild_id: UUID, version: int, history: RateHistory) -> bool:
+        """Makes a tenant warm with what the ledger remembers of it, unless somebody else has done so.
+
+        Principals of an earlier version are not admitted from then on.
+        False where the server lost its memory since this rebuild began: then nothing is written.
+        """
+        keys, arguments = rebuild_arguments(self._names, tenant_id, rebuild_id, history)
+        written = await self._redis.run(
+            REBUILD, keys, self._window_seconds, self._lease_microseconds, version, *arguments
+        )
+        return bool(written == 1)
+
     async def check_eviction_policy(self) -> None:
         """Raises EvictingStoreError unless the server keeps what it was given (maxmemory-policy noeviction)."""
-        memory = await self._redis.call("INFO", "memory")
-        fields = dict(line.partition(":")[::2] for line in str(memory, errors="replace").splitlines())
-        policy = fields.get("maxmemory_policy", "unknown")
-        if policy != "noeviction":
-            raise EvictingStoreError(policy)
+        try:
+            check_eviction_policy(await self._redis.call("INFO", "memory"))
+        except CountersUnavailableError as error:
+            if isinstance(error.__cause__, EvictingStoreError):  # no connection is opened to such a server
+                raise error.__cause__ from None
+            raise
 
     def _standing(self, at: datetime, reply: Sequence[int]) -> Standing | None:
         """The standing that a reply of admit.lua tells of, None where there is no limit."""
@@ -197,21 +241,9 @@ class RateCounters:
             return 0.0 if newest == 0 else None
         return ((newest + self._window_seconds + 1) * 1_000_000 - now) / 1_000_000
 
-    def _tenant(self, tenant_id: UUID) -> str:
-        return f"{self._prefix}:{{{tenant_id.hex}}}"
-
-    def _since(self, tenant_id: UUID) -> str:
-        return f"{self._tenant(tenant_id)}:since"
-
     def _keys(self, tenant_id: UUID, api_key_id: UUID, admission_id: UUID) -> tuple[str, ...]:
-        tenant, key = self._tenant(tenant_id), api_key_id.hex
-        return (
-            f"{tenant}:rates",
-            f"{tenant}:rates:{key}",
-            f"{tenant}:leases",
-            f"{tenant}:leases:{key}",
-            f"{tenant}:undone:{admission_id.hex}",
-        )
+        names = self._names
+        return (*names.rates_and_leases(tenant_id, api_key_id), names.undone(tenant_id, admission_id))
 
 
 def _moment(microseconds: int) -> datetime:

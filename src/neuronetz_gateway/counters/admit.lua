@@ -1,15 +1,21 @@
 -- Admits one request under the limits of a tenant and its key, or says which limit refuses it: checks all, then writes.
--- A refusal writes nothing (what has left its window may be subtracted). rates.lua stands before it.
+-- A refusal writes nothing (what has left its window may be subtracted). warm.lua and rates.lua stand before it.
 -- The first write of each way is one that a server without memory refuses: then nothing at all has been written.
+-- Of a cold tenant nothing is admitted: it has to be rebuilt. Nor is anything for a principal that was read before the
+-- tenant was rebuilt, since the ledger would not have it.
 --
--- KEYS  1 tenant's rates  2 key's rates  3 tenant's leases  4 key's leases  5 mark of an undone id  6 warm since
+-- KEYS  1 tenant's rates  2 key's rates  3 tenant's leases  4 key's leases  5 mark of an undone id  6 the tenant's sentinel
 -- ARGV  1 window in s  2 id  3 estimated tokens  4 key's expiry in us, 0 never  5 lease in us
---       6-8 tenant's rpm, tpm, concurrent  9-11 key's; -1 is no limit
+--       6-8 tenant's rpm, tpm, concurrent  9-11 key's; -1 is no limit  12 tenant's version  13 run id
 -- Reply {'admitted', us, standing}  {'refused', us, standing, limit, figure, left, retry in ms}  {'expired'}  {'undone'}
+--       {'cold'}  {'stale'}
 --       A standing is of the scope that has the least left, the key's of equals, the refusing one's of the axis that
 --       refuses, with the request itself if it is admitted. Of requests, then of tokens: limit, left, second of the
 --       newest bucket (0 nothing counted, -1 unknown); -1 -1 -1 without a limit.
-local id, estimate, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[5])
+local id, estimate, lease, run_id = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[5]), ARGV[13]
+local version = told_at(KEYS[6], run_id)
+if not version then return { 'cold' } end
+if tonumber(ARGV[12]) < tonumber(version) then return { 'stale' } end
 
 local function drop_expired(rates)
   redis.call('HSET', rates.key, 'requests', rates.requests, 'tokens', rates.tokens, 'tail', rates.tail)
@@ -112,8 +118,8 @@ if refusal then
   return reply
 end
 
--- A day: longer than any lease can live without a heartbeat, which renews it.
-redis.call('SET', KEYS[6], now, 'NX', 'EX', 86400)
+-- A day from the last admission: longer than any window or lease.
+redis.call('SET', KEYS[6], run_id .. ':' .. version, 'EX', 86400)
 for _, scope in ipairs(scopes) do
   write_rates(scope.rates)
   redis.call('ZREMRANGEBYSCORE', scope.leases, '-inf', now)

@@ -1,8 +1,9 @@
 -- Ends one admission: frees its places, corrects the tokens of the second it was admitted in, or undoes it altogether.
--- The lease is the record that it is still open, so a repeated call changes nothing.
+-- The lease is the record that it is still open, so a repeated call changes nothing, nor does one that comes to a server
+-- that has lost its memory: what such a server is given anew is what the ledger holds open then (rebuild.lua).
 --
 -- KEYS  1 tenant's rates  2 key's rates  3 tenant's leases  4 key's leases  5 mark of an undone id
--- ARGV  1 id  2 second of admission, 0 unknown  3 estimated tokens  4 actual tokens, -1 undoes  5 lease in us
+-- ARGV  1 id  2 second of admission, 0 unknown  3 estimated tokens  4 actual tokens, -1 undoes  5 lease in us  6 run id
 -- Reply 1 closed, 0 there was nothing to close
 local id, second, estimate, actual = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local lease = tonumber(ARGV[5])

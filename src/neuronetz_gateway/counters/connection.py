@@ -5,12 +5,14 @@ from collections import deque
 from typing import Any
 
 import redis.asyncio
+import structlog
 
 from neuronetz_gateway.counters.call import Call, Part
 from neuronetz_gateway.counters.errors import unavailable
 from neuronetz_gateway.counters.link import Link
 from neuronetz_gateway.counters.scripts import SCRIPTS, Script
 
+_log = structlog.get_logger(__name__)
 # A connection that takes longer to open is given up; promise F1 allows 2 s until calls are served again.
 _OPEN_SECONDS = 1.0
 # More calls than this under way mean that Redis cannot keep up: further ones fail at once, so memory stays bounded.
@@ -22,15 +24,18 @@ class BatchedRedis:
 
     Every call returns a future that yields the raw reply or raises CountersUnavailableError: after
     `timeout_seconds`, when Redis answers with an error, or when the connection breaks. No call is repeated unless it
-    certainly had no effect. A lost connection is opened again by the next call; one that answers nothing while a
-    call runs out of time is dropped. Futures may be cancelled freely.
+    certainly had no effect. A lost connection is opened again by the next call. Where that fails, or a call ran out of
+    time and nothing came in time since it was sent, Redis is given up: the connection is dropped, every call fails at
+    once, and each `probe_seconds` it is tried whether Redis is back. Futures may be cancelled freely.
     """
 
-    def __init__(self, client: redis.asyncio.Redis, *, timeout_seconds: float) -> None:
+    def __init__(self, client: redis.asyncio.Redis, *, timeout_seconds: float, probe_seconds: float = 0.1) -> None:
         self._client = client
         self._timeout_seconds = timeout_seconds
+        self._probe_seconds = probe_seconds
         self._link: Link | None = None
-        self._opening: asyncio.Task[Link] | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._given_up: BaseException | None = None  # why every call fails at once
         self._unsent: list[Call] = []
         self._waiting: deque[Call] = deque()  # in the order of their deadlines
         self._timer: asyncio.TimerHandle | None = None
@@ -41,7 +46,10 @@ class BatchedRedis:
         return self._add(parts, None)
 
     def run(self, script: Script, keys: tuple[Part, ...], *args: Part) -> asyncio.Future[Any]:
-        """Runs one Lua script by its digest; a server that does not know it yet is given it."""
+        """Runs one Lua script by its digest; a server that does not know it yet is given it.
+
+        After `args` the script gets the run id of the server that it is sent to.
+        """
         return self._add(("EVALSHA", script.sha, len(keys), *keys, *args), script.body)
 
     async def aclose(self) -> None:
@@ -49,9 +57,9 @@ class BatchedRedis:
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        if self._opening is not None:
-            self._opening.cancel()
-            await asyncio.wait((self._opening,))
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.wait((self._connecting,))
         self._fail_unsent(None)
         if self._link is not None:
             link = self._link
@@ -61,10 +69,10 @@ class BatchedRedis:
     def _add(self, parts: tuple[Part, ...], script_body: bytes | None) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        call = Call(parts, script_body, future, loop.time() + self._timeout_seconds)
-        if self._closed or len(self._unsent) + len(self._link or ()) >= _MAX_CALLS:
-            future.set_exception(unavailable(None))
+        if self._closed or self._given_up is not None or len(self._unsent) + len(self._link or ()) >= _MAX_CALLS:
+            future.set_exception(unavailable(self._given_up))
             return future
+        call = Call(parts, script_body, future, loop.time() + self._timeout_seconds)
         if not self._unsent:
             loop.call_soon(self._flush)
         self._unsent.append(call)
@@ -79,27 +87,38 @@ class BatchedRedis:
         if self._link is not None:
             calls, self._unsent = self._unsent, []
             self._link.send(call for call in calls if not call.future.done())
-        elif self._opening is None and self._unsent:
-            self._opening = asyncio.create_task(self._open(), name="redis-open")
-            self._opening.add_done_callback(self._opened)
+        elif self._unsent:
+            self._connect()
+
+    def _connect(self) -> None:
+        if self._connecting is None:
+            self._connecting = asyncio.create_task(self._until_connected(), name="redis-connect")
+
+    async def _until_connected(self) -> None:
+        try:
+            while True:
+                try:
+                    link = await self._open()
+                except Exception as error:  # noqa: BLE001 - whatever it is, calls fail of it and the next try comes
+                    self._give_up(error)
+                    await asyncio.sleep(self._probe_seconds)
+                else:
+                    break
+        finally:
+            self._connecting = None
+        self._serve(link)
 
     async def _open(self) -> Link:
         async with asyncio.timeout(_OPEN_SECONDS):
-            return await Link.open(self._client, self._lost)
+            return await Link.open(self._client, self._lost, answer_within_seconds=self._timeout_seconds)
 
-    def _opened(self, opening: asyncio.Task[Link]) -> None:
-        self._opening = None
-        if opening.cancelled():
-            return
-        if (error := opening.exception()) is not None:
-            self._fail_unsent(error)
-            return
-        self._link = opening.result()
-        if self._closed:
-            self._link.abort()
-        else:
-            self._teach(self._link)
-            self._flush()
+    def _serve(self, link: Link) -> None:
+        if self._given_up is not None:
+            self._given_up = None
+            _log.warning("redis_is_back")
+        self._link = link
+        self._teach(link)
+        self._flush()
 
     def _teach(self, link: Link) -> None:
         """Gives a new connection's server the scripts first, since a call repeated for its script loses its turn."""
@@ -113,20 +132,31 @@ class BatchedRedis:
         if self._link is link:
             self._link = None
 
+    def _give_up(self, cause: BaseException) -> None:
+        if self._given_up is None:
+            _log.warning("redis_given_up", cause=type(cause).__name__)
+        self._given_up = cause
+        self._fail_unsent(cause)
+
     def _expire(self) -> None:
-        """Fails the calls whose time is up; drops the connection if it has been silent since one of them was sent."""
+        """Fails the calls whose time is up; gives Redis up where no reply came in time since one of them was sent."""
         loop = asyncio.get_running_loop()
         now = loop.time()
-        silent = False
+        heard = -1 if self._link is None else self._link.heard
+        late: TimeoutError | None = None
         while self._waiting and (self._waiting[0].future.done() or self._waiting[0].deadline <= now):
             call = self._waiting.popleft()
             if not call.future.done():
-                call.fail(TimeoutError(f"No reply from Redis in {self._timeout_seconds} s."))
-                silent = silent or (self._link is not None and call.heard_before == self._link.heard)
+                error = TimeoutError(f"No reply from Redis in {self._timeout_seconds} s.")
+                call.fail(error)
+                late = error if call.heard_before == heard else late
         self._timer = loop.call_at(self._waiting[0].deadline, self._expire) if self._waiting else None
-        if silent and self._link is not None:
-            self._link.abort()
-            self._link = None
+        if late is not None:
+            link, self._link = self._link, None
+            if link is not None:
+                link.abort()
+            self._give_up(late)
+            self._connect()
 
     def _fail_unsent(self, cause: BaseException | None) -> None:
         calls, self._unsent = self._unsent, []

@@ -11,27 +11,38 @@ import structlog
 from neuronetz_gateway.counters.admissions import RateCounters
 from neuronetz_gateway.counters.errors import CountersUnavailableError
 from neuronetz_gateway.domain.admission import Admission
+from neuronetz_gateway.errors import AnswerCutError, GatewayError
 
 _log = structlog.get_logger(__name__)
 _AT_ONCE = 500
 
 
 class _Lease:
-    """An open admission with what to do when its place is lost."""
+    """An open admission with what to do when it must end, and why it must."""
 
-    __slots__ = ("admission", "lost", "on_lost")
+    __slots__ = ("admission", "cut_by", "on_cut")
 
     def __init__(self, admission: Admission) -> None:
         self.admission = admission
-        self.on_lost: Callable[[], None] | None = None
-        self.lost = False
+        self.on_cut: Callable[[GatewayError], None] | None = None
+        self.cut_by: GatewayError | None = None
+
+    def cut(self, error: GatewayError) -> bool:
+        """False where it had been cut before: the first reason stands."""
+        if self.cut_by is not None:
+            return False
+        self.cut_by = error
+        if self.on_cut is not None:
+            # In a turn of its own, so that one owner's error cannot end the heartbeats of all.
+            asyncio.get_running_loop().call_soon(self.on_cut, error)
+        return True
 
 
 class LeaseKeeper:
     """Extends the lease of every open admission each `heartbeat_seconds`, one call a tenant.
 
-    A lost lease calls its owner once (DESIGN §4: fenced). A heartbeat that Redis does not answer is left out; leases
-    outlive several.
+    A lost lease calls its owner once (DESIGN §4: fenced), as does whatever else cuts it. A heartbeat that Redis does
+    not answer is left out; leases outlive several. One that is cut is not extended: its work ends long before it.
     """
 
     def __init__(self, counters: RateCounters, *, heartbeat_seconds: float) -> None:
@@ -43,6 +54,11 @@ class LeaseKeeper:
     def __len__(self) -> int:
         """How many admissions are open."""
         return len(self._leases)
+
+    @property
+    def held(self) -> tuple[Admission, ...]:
+        """The open admissions, without those that are being cut."""
+        return tuple(lease.admission for lease in self._leases.values() if lease.cut_by is None)
 
     async def start(self) -> None:
         """Begins the heartbeats."""
@@ -62,19 +78,23 @@ class LeaseKeeper:
         """Stops keeping a lease alive; False where that had been done before."""
         return self._leases.pop(admission.id, None) is not None
 
-    def guard(self, admission: Admission, on_lost: Callable[[], None]) -> None:
-        """Calls `on_lost` in a turn of its own once the lease is found lost, also if it has been already."""
+    def guard(self, admission: Admission, on_cut: Callable[[GatewayError], None]) -> GatewayError | None:
+        """Calls `on_cut` in a turn of its own, with what to tell, once it is lost or cut; gives that where it is."""
         lease = self._leases.get(admission.id)
         if lease is None:
-            return
-        lease.on_lost = on_lost
-        if lease.lost:
-            asyncio.get_running_loop().call_soon(on_lost)
+            return None
+        lease.on_cut = on_cut
+        return lease.cut_by
+
+    def cut(self, where: Callable[[Admission], bool], error: Callable[[], GatewayError]) -> int:
+        """Cuts the open admissions that match, each with an error of its own; how many."""
+        matching = [lease for lease in self._leases.values() if lease.cut_by is None and where(lease.admission)]
+        return sum(lease.cut(error()) for lease in matching)
 
     async def beat(self) -> None:
         """One heartbeat of all open leases."""
         by_tenant = attrgetter("tenant_id")
-        admissions = sorted((lease.admission for lease in self._leases.values() if not lease.lost), key=by_tenant)
+        admissions = sorted(self.held, key=by_tenant)
         async with asyncio.TaskGroup() as group:
             for tenant_id, of_tenant in groupby(admissions, key=by_tenant):
                 for batch in batched(of_tenant, _AT_ONCE):
@@ -94,13 +114,6 @@ class LeaseKeeper:
         except CountersUnavailableError:
             return
         for admission in lost:
-            self._lose(admission)
-
-    def _lose(self, admission: Admission) -> None:
-        lease = self._leases.get(admission.id)
-        if lease is None or lease.lost:
-            return
-        lease.lost = True
-        if lease.on_lost is not None:
-            # In a turn of its own, so that one owner's error cannot end the heartbeats of all.
-            asyncio.get_running_loop().call_soon(lease.on_lost)
+            lease = self._leases.get(admission.id)
+            if lease is not None:
+                lease.cut(AnswerCutError("The answer was cut by the gateway: its place under the limits was lost."))

@@ -9,6 +9,7 @@ import redis.asyncio
 from hiredis import ProtocolError, PushNotification, Reader, ReplyError
 
 from neuronetz_gateway.counters.call import Call
+from neuronetz_gateway.counters.server_facts import ServerFacts
 
 _NOTHING = object()
 # This server is no longer the one to talk to: a new connection may find its successor.
@@ -23,29 +24,38 @@ class Link(asyncio.Protocol):
     caller who leaves only leaves its future; its reply is read and dropped, so the order of replies cannot be lost.
     """
 
-    def __init__(self, writer: asyncio.StreamWriter, on_lost: Callable[["Link"], None]) -> None:
+    def __init__(self, writer: asyncio.StreamWriter, facts: ServerFacts, on_lost: Callable[["Link"], None]) -> None:
         self._writer = writer  # closes its transport when collected, so it is kept
         self._transport = cast("asyncio.Transport", writer.transport)
+        self._run_id = facts.run_id
         self._on_lost = on_lost
         self._reader = Reader(notEnoughData=_NOTHING)
         self._calls: deque[Call] = deque()
-        self.heard = 0
+        self.heard = 0  # replies that came in time
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @classmethod
-    async def open(cls, client: redis.asyncio.Redis, on_lost: Callable[["Link"], None]) -> Self:
-        """A connection as the client is configured; raises what redis-py raises."""
+    async def open(
+        cls, client: redis.asyncio.Redis, on_lost: Callable[["Link"], None], *, answer_within_seconds: float
+    ) -> Self:
+        """A connection as the client is configured, to a server that answers in time.
+
+        Raises what redis-py raises, TimeoutError, EvictingStoreError, ValueError for a server that does not say who it
+        is.
+        """
         pool: Any = client.connection_pool  # redis-py leaves what is called here without annotations
         connection = pool.make_connection()
         try:
             await connection.connect()
+            async with asyncio.timeout(answer_within_seconds):
+                facts = await _facts(connection)
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
         # redis-py has no public way to hand a connection over; its own __del__ would close it.
         writer: asyncio.StreamWriter = connection._writer  # noqa: SLF001 # see above
         connection._writer = connection._reader = None  # noqa: SLF001 # see above
-        link = cls(writer, on_lost)
+        link = cls(writer, facts, on_lost)
         link._transport.set_protocol(link)
         if writer.transport.is_closing():
             raise ConnectionResetError("The connection was lost while it was opened.")
@@ -61,7 +71,7 @@ class Link(asyncio.Protocol):
         for call in calls:
             call.heard_before = self.heard
             self._calls.append(call)
-            batch.append(call.packed)
+            batch.append(call.packed(self._run_id))
         self._transport.write(b"".join(batch))
 
     def abort(self) -> None:
@@ -70,7 +80,6 @@ class Link(asyncio.Protocol):
 
     @override
     def data_received(self, data: bytes) -> None:
-        self.heard += 1
         try:
             self._reader.feed(data)
             while (reply := self._reader.gets()) is not _NOTHING:
@@ -89,6 +98,8 @@ class Link(asyncio.Protocol):
 
     def _take(self, reply: object) -> None:
         call = self._calls.popleft()
+        if call.future.cancelled() or not call.future.done():
+            self.heard += 1  # in time: a server that is always too late is no better than one that is silent
         if not isinstance(reply, ReplyError):
             call.answer(reply)
         elif call.repeat_with_script(reply):
@@ -102,3 +113,13 @@ class Link(asyncio.Protocol):
         calls, self._calls = self._calls, deque()
         for call in calls:
             call.fail(cause)
+
+
+async def _facts(connection: Any) -> ServerFacts:
+    sections = ("server", "memory")
+    for section in sections:
+        await connection.send_command("INFO", section, check_health=False)
+    replies = [await connection.read_response() for _ in sections]
+    return ServerFacts.read(
+        b"\r\n".join(reply if isinstance(reply, bytes) else str(reply).encode() for reply in replies)
+    )

@@ -1,8 +1,11 @@
 -- Tells what the windows and leases of a tenant and its key hold; writes nothing.
--- rates.lua stands before it, as before admit.lua: both read the same way.
+-- warm.lua and rates.lua stand before it, as before admit.lua: both read the same way.
 --
--- KEYS  1 tenant's rates  2 key's rates  3 tenant's leases  4 key's leases
+-- KEYS  1 tenant's rates  2 key's rates  3 tenant's leases  4 key's leases  5 the tenant's sentinel
+-- ARGV  1 window in s  2 run id
 -- Reply {us, of the tenant: requests, newest second with requests, tokens, newest second with tokens, held, the key's}
+--       {'cold'}
+if not told_at(KEYS[5], ARGV[2]) then return { 'cold' } end
 local reply = { now }
 for scope = 1, 2 do
   local rates = rates_of(KEYS[scope])

@@ -7,7 +7,7 @@ from importlib import resources
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One Lua script; sha is how EVALSHA names it."""
+    """One Lua script; sha is how EVALSHA names it. Its last argument is the run id of the server that it is sent to."""
 
     body: bytes
     sha: str
@@ -19,8 +19,10 @@ class Script:
         return cls(body, hashlib.sha1(body, usedforsecurity=False).hexdigest())
 
 
-ADMIT = Script.load("rates.lua", "admit.lua")
+ADMIT = Script.load("warm.lua", "rates.lua", "admit.lua")
+BEGIN_REBUILD = Script.load("warm.lua", "begin_rebuild.lua")
 CLOSE = Script.load("close.lua")
-HEARTBEAT = Script.load("heartbeat.lua")
-LOOK = Script.load("rates.lua", "look.lua")
-SCRIPTS = (ADMIT, CLOSE, HEARTBEAT, LOOK)
+HEARTBEAT = Script.load("warm.lua", "heartbeat.lua")
+LOOK = Script.load("warm.lua", "rates.lua", "look.lua")
+REBUILD = Script.load("warm.lua", "rates.lua", "rebuild.lua")
+SCRIPTS = (ADMIT, BEGIN_REBUILD, CLOSE, HEARTBEAT, LOOK, REBUILD)

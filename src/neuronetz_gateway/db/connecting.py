@@ -1,12 +1,35 @@
 """How a database URL becomes a connection, the same way for SQLAlchemy as for asyncpg alone."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
-type Connector = Callable[[], Awaitable[Any]]
+type Connector = Callable[[], Awaitable["Session"]]
+
+# A gateway whose machine has vanished says no goodbye: what its sessions lock is free again after 25 s, not after the
+# two hours of the kernel (a socket of the same machine takes no notice). One that is stopped in a transaction has 60 s.
+_SERVER_SETTINGS = {
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "idle_in_transaction_session_timeout": "60000",
+}
+
+
+class Session(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
+    """A connection that is given up where asyncpg would ask the server to cancel what was too slow.
+
+    The server has time-outs of its own, so whoever is later still hangs: it would not hear of a cancel either, and
+    waiting for that cost seconds on seconds (a ping, its rollback, a goodbye).
+    """
+
+    def _cancel_current_command(
+        self, waiter: asyncio.Future[None], cancel_waiter: asyncio.Future[None] | None = None
+    ) -> None:
+        del waiter, cancel_waiter  # both are completed by the end of the connection
+        asyncio.get_running_loop().call_soon(self.terminate)  # asyncpg has a line left to do with the connection
 
 
 def connector(
@@ -23,15 +46,23 @@ def connector(
     """
     dsn = _dsn(url)
 
-    async def connect() -> Any:
-        return await asyncpg.connect(
+    async def connect() -> Session:
+        connection: Session = await asyncpg.connect(
             dsn,
             timeout=connect_timeout_seconds,
             command_timeout=command_timeout_seconds,
-            server_settings=dict(server_settings or {}),
+            server_settings=_SERVER_SETTINGS | dict(server_settings or {}),
+            connection_class=Session,
         )
+        return connection
 
     return connect
+
+
+def cancellations() -> int:
+    """How often the current task was told to end, which an error says no more where a rollback failed after it."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
 
 
 def _dsn(url: str) -> str:

@@ -1,25 +1,33 @@
 """The way to Postgres: pooled transactions for management, links of their own for the ledger."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from weakref import WeakSet
 
+import asyncpg
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from neuronetz_gateway.db.connecting import connector
+from neuronetz_gateway.db.breaker import Breaker
+from neuronetz_gateway.db.connecting import Connector, Session, cancellations, connector
 from neuronetz_gateway.db.link import Link
 from neuronetz_gateway.errors import UnavailableError
 
 # Past the server's own statement time-out the server must be hanging; only then is a connection given up.
 _HANGING_AFTER_SECONDS = 0.5
+_WAITING_SHARE = (
+    0.75  # of the time to have a connection, for one that others use: before it looks like a server that hangs
+)
 
 
 class Database:
     """One Postgres database; connects at the first use, again after an outage.
 
-    The time-outs bound connecting, a statement on the server, the wait for a row lock.
+    The time-outs bound having a connection, a statement on the server, the wait for a row lock; `patience_seconds` is
+    how long somebody who waits for an answer is kept waiting.
     """
 
     def __init__(
@@ -30,8 +38,10 @@ class Database:
         connect_timeout_seconds: float,
         statement_timeout_seconds: float,
         lock_timeout_seconds: float,
+        patience_seconds: float = 0.9,
     ) -> None:
         self._url = url
+        self._patience_seconds = patience_seconds
         self._connect_timeout_seconds = connect_timeout_seconds
         self._call_timeout_seconds = statement_timeout_seconds + _HANGING_AFTER_SECONDS
         self._server_settings = {
@@ -41,17 +51,21 @@ class Database:
             "jit": "off",  # the ledger's statements are short; compiling one costs more than running it
         }
         self._links: list[Link] = []
+        self._breakers: list[Breaker] = []
+        self._sessions: WeakSet[Session] = WeakSet()
         self._engine = create_async_engine(
             "postgresql+asyncpg://",
-            async_creator=connector(
-                url,
-                connect_timeout_seconds=connect_timeout_seconds,
-                command_timeout_seconds=self._call_timeout_seconds,
-                server_settings=self._server_settings | {"application_name": "neuronetz-gateway"},
+            async_creator=self._remembered(
+                connector(
+                    url,
+                    connect_timeout_seconds=connect_timeout_seconds,
+                    command_timeout_seconds=self._call_timeout_seconds,
+                    server_settings=self._server_settings | {"application_name": "neuronetz-gateway"},
+                )
             ),
             pool_size=pool_size,
             max_overflow=0,
-            pool_timeout=connect_timeout_seconds,
+            pool_timeout=connect_timeout_seconds * _WAITING_SHARE,
             pool_pre_ping=True,  # one round trip, so that an outage that is over costs nobody a request
             hide_parameters=True,  # hashes and digests are parameters, and errors are logged
         )
@@ -62,10 +76,17 @@ class Database:
 
         Raises UnavailableError where the database is away, does not answer in time or refuses the statement.
         """
+        cancelled_before = cancellations()
         try:
-            async with self._engine.begin() as connection:
+            async with AsyncExitStack() as transaction:
+                async with asyncio.timeout(self._connect_timeout_seconds) as having:
+                    connection = await transaction.enter_async_context(self._engine.begin())
                 yield connection
-        except (DBAPIError, PoolTimeoutError, OSError, TimeoutError) as error:
+        except (DBAPIError, PoolTimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            if cancellations() > cancelled_before:
+                raise asyncio.CancelledError from error  # whose rollback failed, since it ends the session
+            if isinstance(error, TimeoutError) or having.expired():
+                self._give_up_sessions()
             raise UnavailableError("The database is not available.") from error
 
     def link(self, purpose: str) -> Link:
@@ -80,12 +101,44 @@ class Database:
         self._links.append(link)
         return link
 
+    def breaker(self, purpose: str, probe: Callable[[], Awaitable[object]] | None = None) -> Breaker:
+        """One that says whether a call for this purpose is worth trying, closed with this database.
+
+        Without a probe of its own it pings.
+        """
+        breaker = Breaker(probe or self.ping, name=purpose, patience_seconds=self._patience_seconds)
+        self._breakers.append(breaker)
+        return breaker
+
+    @property
+    def given_up(self) -> bool:
+        """Whether requests are refused for want of this database."""
+        return any(breaker.open for breaker in self._breakers)
+
     async def ping(self) -> None:
-        """Returns when the database answers; raises UnavailableError where it does not."""
-        async with self.begin() as connection:
-            await connection.execute(text("select 1"))
+        """Returns when the database answers; raises UnavailableError where it does not, in time."""
+        try:
+            async with asyncio.timeout(self._patience_seconds), self.begin() as connection:
+                await connection.execute(text("select 1"))
+        except TimeoutError as error:
+            raise UnavailableError("The database is not available.") from error
 
     async def aclose(self) -> None:
+        for breaker in self._breakers:
+            await breaker.aclose()
         for link in self._links:
             await link.aclose()
         await self._engine.dispose()
+
+    def _remembered(self, connect: Connector) -> Connector:
+        async def remembered() -> Session:
+            session = await connect()
+            self._sessions.add(session)
+            return session
+
+        return remembered
+
+    def _give_up_sessions(self) -> None:
+        """One session hangs, so the others of the pool hang too: each would cost its next caller the same wait."""
+        for session in tuple(self._sessions):
+            session.terminate()

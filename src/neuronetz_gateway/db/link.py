@@ -39,11 +39,16 @@ class Link:
         self._call_timeout_seconds = call_timeout_seconds
         self._server_settings = server_settings
         self._connection: Any = None
+        self._turn = asyncio.Lock()
         self._session = ""
         self._retry_at = 0.0
 
     async def fetch(self, query: str, *arguments: object) -> list[Any]:
-        """The rows of one statement."""
+        """The rows of one statement; whoever calls meanwhile waits for its end."""
+        async with self._turn:
+            return await self._fetch(query, *arguments)
+
+    async def _fetch(self, query: str, *arguments: object) -> list[Any]:
         connection = await self._connected()
         # Past its own time-out a server must be hanging: a cancel request would hang too, so the connection is dropped.
         timer = asyncio.get_running_loop().call_later(self._call_timeout_seconds, connection.terminate)
@@ -55,6 +60,10 @@ class Link:
             if isinstance(error, ValueError):  # asyncpg could not encode an argument: nothing was sent
                 raise BatchDataError(type(error).__name__) from None
             raise self._lost(error) from error
+        except AttributeError as error:
+            if not connection.is_closed():
+                raise
+            raise self._lost(error) from error  # asyncpg's own words for an end between two of its awaits
         except asyncio.CancelledError:
             self._drop()
             raise

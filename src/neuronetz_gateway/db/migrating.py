@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import asyncpg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -14,20 +15,35 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from neuronetz_gateway.db.connecting import connector
+from neuronetz_gateway.db.connecting import cancellations, connector
 from neuronetz_gateway.errors import UnavailableError
+from neuronetz_gateway.settings import SettingsError
 
 _LOCK = 0x6E_65_75_72_6F  # any constant, the same in every process that migrates
 _PARTITIONS = ("audit_log_", "prompt_log_")  # day partitions come and go; they are no part of the model
-_CONNECT_TIMEOUT_SECONDS = 10.0
+_CONNECT_TIMEOUT_SECONDS = 3.0
+_RETRY_SECONDS = 0.2
+_TELL_EVERY_SECONDS = 5.0
+_LONGEST_STATEMENT_SECONDS = 3600.0  # a migration may take long; what takes longer hangs
+# Whoever waits for a whole table has everybody wait who comes after: so not for long, rather once more from the start.
+_LOCK_TIMEOUT_SECONDS = 5.0
+# Connection exception, rollback, resources, shutdown, a lock not had in time, a standby: all of them pass.
+_PASSING_STATES = ("08", "40", "53", "57P", "55P03", "25006")
+_REFUSED_STATES = ("28", "3D000")  # no such role, a wrong password, no such database
 
 
 def migrate(url: str) -> None:
     """Brings the database up to the newest revision; waits where another process is doing it.
 
-    Runs an event loop of its own, so it must not be called from within one. Raises UnavailableError without a database.
+    Runs an event loop of its own, so it must not be called from within one. Raises UnavailableError without a database,
+    SettingsError where the database will not have us.
     """
-    asyncio.run(_locked(url, lambda config: command.upgrade(config, "head")))
+    asyncio.run(_locked(url, _upgrade))
+
+
+def migrate_when_there(url: str, tell: Callable[[str], None]) -> None:
+    """The same, however late the database comes; every few seconds `tell` is told what is waited for."""
+    asyncio.run(_when_there(url, tell))
 
 
 def downgrade(url: str, revision: str) -> None:
@@ -55,10 +71,19 @@ def is_modelled(name: str | None, kind: str, parents: object = None) -> bool:
 
 
 def migration_engine(url: str) -> AsyncEngine:
-    """An engine without statement time-outs, since a migration may take long."""
+    """An engine whose statements may take long, but may not hold others up."""
     return create_async_engine(
         "postgresql+asyncpg://",
-        async_creator=connector(url, connect_timeout_seconds=_CONNECT_TIMEOUT_SECONDS),
+        async_creator=connector(
+            url,
+            connect_timeout_seconds=_CONNECT_TIMEOUT_SECONDS,
+            command_timeout_seconds=_LONGEST_STATEMENT_SECONDS,
+            server_settings={
+                "statement_timeout": f"{_LONGEST_STATEMENT_SECONDS * 1000:.0f}",
+                "lock_timeout": f"{_LOCK_TIMEOUT_SECONDS * 1000:.0f}",
+                "application_name": "neuronetz-gateway migrate",
+            },
+        ),
         poolclass=NullPool,
     )
 
@@ -78,12 +103,41 @@ def _config(connection: Connection | None = None) -> Config:
     return config
 
 
+def _upgrade(config: Config) -> None:
+    command.upgrade(config, "head")
+
+
+async def _when_there(url: str, tell: Callable[[str], None]) -> None:
+    loop = asyncio.get_running_loop()
+    tell_at = loop.time()
+    while True:
+        try:
+            await _locked(url, _upgrade)
+        except UnavailableError as error:
+            if loop.time() >= tell_at:
+                tell(f"Waiting for Postgres. {error.message} ({_named(error.__cause__)})")
+                tell_at = loop.time() + _TELL_EVERY_SECONDS
+            await asyncio.sleep(_RETRY_SECONDS)
+        else:
+            return
+
+
 async def _locked(url: str, work: Callable[[Config], None]) -> None:
     async with _connected(url) as connection:
-        await connection.execute(text("select pg_advisory_lock(:lock)"), {"lock": _LOCK})
-        await connection.commit()  # the lock is the session's, not the transaction's; it goes with the connection
-        await connection.run_sync(lambda sync: work(_config(sync)))
-        await connection.commit()
+        try:
+            # Asked for again and again, since a time-out of locks would end the waiting for somebody's long migration.
+            while not await connection.scalar(text("select pg_try_advisory_lock(:lock)"), {"lock": _LOCK}):
+                await connection.rollback()
+                await asyncio.sleep(_RETRY_SECONDS)
+            await connection.commit()  # the lock is the session's, not the transaction's; it goes with the connection
+            await connection.run_sync(lambda sync: work(_config(sync)))
+            await connection.commit()
+        except (DBAPIError, OSError) as error:
+            if cancellations():
+                raise asyncio.CancelledError from error
+            if isinstance(error, DBAPIError) and not _state(error).startswith(_PASSING_STATES):
+                raise
+            raise UnavailableError("The database cannot be brought to this version at the moment.") from error
 
 
 async def _current(url: str) -> str | None:
@@ -99,7 +153,9 @@ async def _connected(url: str) -> AsyncIterator[AsyncConnection]:
     try:
         try:
             await connection.start()
-        except (DBAPIError, OSError, TimeoutError) as error:
+        except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            if _state(error).startswith(_REFUSED_STATES):
+                raise SettingsError(f"Postgres refuses DATABASE_URL: {_named(error)}.") from error
             raise UnavailableError("The database cannot be reached: is it running, is DATABASE_URL right?") from error
         try:
             yield connection
@@ -107,3 +163,17 @@ async def _connected(url: str) -> AsyncIterator[AsyncConnection]:
             await connection.close()
     finally:
         await engine.dispose()
+
+
+def _state(error: BaseException | None) -> str:
+    """The SQLSTATE that Postgres gave; 08 where it gave none, since the connection was lost."""
+    return str(getattr(_cause(error), "sqlstate", None) or "08")
+
+
+def _named(error: BaseException | None) -> str:
+    """The driver's own name for an error: its text may hold more than is for everybody's eyes."""
+    return type(_cause(error)).__name__
+
+
+def _cause(error: BaseException | None) -> BaseException | None:
+    return (error.orig.__cause__ or error.orig) if isinstance(error, DBAPIError) and error.orig else error

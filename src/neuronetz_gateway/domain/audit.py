@@ -1,5 +1,6 @@
 """What is written down about each request."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -8,6 +9,8 @@ from uuid import UUID
 from neuronetz_gateway.domain.usage import Charge
 
 USER_AGENT_CHARACTERS = 200
+PATH_CHARACTERS = 200
+_KEY_LIKE = re.compile(r"nz_[0-9A-Za-z]{10,}", re.ASCII)  # longer than a prefix
 
 
 class Outcome(StrEnum):
@@ -64,7 +67,9 @@ class RefusalEvent:
 
 
 def printable(text: str, limit: int) -> str:
-    """A caller's text made safe to log: control characters escaped, length bounded."""
+    """A caller's text made safe to log: control characters escaped, keys left out, length bounded."""
+    if "nz_" in text:
+        text = _KEY_LIKE.sub("nz_...", text)
     if text.isascii() and text.isprintable():
         return text[:limit]
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text[:limit])[:limit]

@@ -7,14 +7,13 @@ from uuid import UUID
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from neuronetz_gateway.domain.audit import Outcome, printable
+from neuronetz_gateway.domain.audit import PATH_CHARACTERS, Outcome, printable
 from neuronetz_gateway.http.address import Networks, caller_address
 from neuronetz_gateway.http.exchange import Exchange, find_exchange
 from neuronetz_gateway.http.request_id import name_request
 from neuronetz_gateway.observability.metrics import Metrics
 from neuronetz_gateway.surfaces.catalog import surface_of
 
-_PATH_CHARACTERS = 200
 _LEFT = frozenset({0, 499})  # no status sent, or nginx's word for a caller who left
 _log = structlog.get_logger("access")
 
@@ -81,7 +80,7 @@ def _plain_fields(scope: Scope, request_id: str, status: int, seconds: float) ->
     return {
         "request_id": request_id,
         "method": printable(scope["method"], 20),
-        "path": printable(scope["path"], _PATH_CHARACTERS),
+        "path": printable(scope["path"], PATH_CHARACTERS),
         "status": status,
         "ms": round(seconds * 1000, 2),
     }

@@ -4,10 +4,21 @@ import asyncio
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from neuronetz_gateway.http.unsent import bound_unsent, reset, untaken_bytes
+
+_LOOKS_A_STALL = 10
 
 
 class _HeadTooLargeError(Exception):
     """Ends the parser from within one of its callbacks."""
+
+
+class ServingState(ServerState):
+    """What all connections of one server share."""
+
+    draining = False  # whoever is served now is served for the last time on its connection
 
 
 class CallerConnection(HttpToolsProtocol):
@@ -19,7 +30,10 @@ class CallerConnection(HttpToolsProtocol):
       answer is finished, then the connection is closed, so that whoever pipelined sends again (RFC 9112 §9.3.2).
     - No upgrade: the parser takes the body of such a request for the next request. Nothing after it is read.
     - Of a body that nobody wants any more, max_unread_bytes are taken within unread_seconds.
-    - A caller who takes nothing of what waits for it during stall_seconds is given up.
+    - A caller who takes nothing of what waits for it during stall_seconds is given up; to the tenth of them, by what
+      its own system has acknowledged, so that one who reads slowly is told from one who does not read.
+    - Of what waits, max_waiting_bytes stand here besides the last chunk, kernel_unsent_bytes in the kernel, the rest at
+      the model server: two hundred who do not read are not to cost two hundred times the megabytes that Linux takes.
     """
 
     max_head_bytes = 64 * 1024
@@ -27,11 +41,16 @@ class CallerConnection(HttpToolsProtocol):
     max_unread_bytes = 64 * 1024 * 1024  # four times the default limit of a body: who is a little over it reads the 413
     unread_seconds = 30.0
     stall_seconds = 60.0
+    max_waiting_bytes = 8 * 1024
+    kernel_unsent_bytes = 64 * 1024
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._serving = self.server_state if isinstance(self.server_state, ServingState) else ServingState()
         self._deadline: asyncio.TimerHandle | None = None  # of a head, or of a body that nobody wants
         self._stall: asyncio.TimerHandle | None = None
+        self._untaken_bytes = 0  # by the last look at a caller who is slow
+        self._taken_at = 0.0
         self._head_open = self._message_open = False
         self._head_too_large = False
         self._deaf = False  # whatever comes now is no request of ours
@@ -48,6 +67,8 @@ class CallerConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own signature
         super().connection_made(transport)
+        transport.set_write_buffer_limits(self.max_waiting_bytes)
+        bound_unsent(transport, self.kernel_unsent_bytes)
         self._close_in(self.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -71,7 +92,7 @@ class CallerConnection(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._stall = self._stall or self.loop.call_later(self.stall_seconds, self.transport.abort)
+        self._watch_for_stall()
 
     def resume_writing(self) -> None:
         self._end_stall()
@@ -99,7 +120,7 @@ class CallerConnection(HttpToolsProtocol):
         self._lift_deadline()
         self._overhead_bytes = self._unread_bytes = 0
         super().on_headers_complete()
-        if self.parser.should_upgrade():
+        if self._serving.draining or self.parser.should_upgrade():
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
@@ -128,11 +149,19 @@ class CallerConnection(HttpToolsProtocol):
         """The parser stops at the end of a head that asks for an upgrade."""
         self._deaf = True
 
+    def turn_away(self) -> None:
+        """The server has begun to end: an answer that has not begun says that it is the last one here.
+
+        One that has begun cannot; whoever then asks again is served, and told (on_headers_complete).
+        """
+        if self._busy and not self.cycle.response_started:
+            self.cycle.keep_alive = False
+
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.transport.is_closing():
             if self.transport.get_write_buffer_size():
-                self._stall = self._stall or self.loop.call_later(self.stall_seconds, self.transport.abort)
+                self._watch_for_stall()
         elif self._message_open:
             self._close_in(self.unread_seconds)
 
@@ -165,6 +194,23 @@ class CallerConnection(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _watch_for_stall(self) -> None:
+        if self._stall is None:
+            self._untaken_bytes, self._taken_at = untaken_bytes(self.transport), self.loop.time()
+            self._look_again()
+
+    def _look_again(self) -> None:
+        self._stall = self.loop.call_later(self.stall_seconds / _LOOKS_A_STALL, self._look_for_stall)
+
+    def _look_for_stall(self) -> None:
+        before, self._untaken_bytes = self._untaken_bytes, untaken_bytes(self.transport)
+        if self._untaken_bytes < before:
+            self._taken_at = self.loop.time()
+        elif self.loop.time() - self._taken_at >= self.stall_seconds:
+            reset(self.transport)
+            return
+        self._look_again()
 
     def _end_stall(self) -> None:
         if self._stall is not None:

@@ -6,6 +6,7 @@ from types import TracebackType
 from starlette.types import Receive
 
 from neuronetz_gateway.domain.audit import Outcome
+from neuronetz_gateway.errors import GatewayError, UpstreamTimedOutError
 from neuronetz_gateway.http.common_timer import CommonTimer
 
 # A reply that is out sooner than this pays for no timer, no listening task; the promise to notice is 1 s (S1).
@@ -13,11 +14,11 @@ LISTEN_AFTER_SECONDS = 0.05
 
 
 class RelayEndedError(Exception):
-    """The relay was ended from outside; `outcome` says by whom."""
+    """The relay was ended from outside; `outcome` says by whom, `told` what a caller who is still there is told."""
 
-    def __init__(self, outcome: Outcome) -> None:
+    def __init__(self, outcome: Outcome, told: GatewayError | None) -> None:
         super().__init__(outcome.value)
-        self.outcome = outcome
+        self.outcome, self.told = outcome, told
 
 
 class CallerWatch:
@@ -32,7 +33,7 @@ class CallerWatch:
         self._receive = receive
         self._listening = listening
         self._total_seconds = total_seconds
-        self._ended: Outcome | None = None
+        self._ended: RelayEndedError | None = None
         self._closed = False
         self._listener: asyncio.Task[None] | None = None
         self._limit: asyncio.TimerHandle | None = None
@@ -57,19 +58,22 @@ class CallerWatch:
         if self._ended is None:
             return
         if self._task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError):
-            raise RelayEndedError(self._ended) from error
+            raise self._ended from error
 
-    def end(self, outcome: Outcome) -> None:
+    def end(self, outcome: Outcome, told: GatewayError | None = None) -> None:
         """End the relay now; the first reason given stands."""
         if self._ended is None and not self._closed:
-            self._ended = outcome
+            self._ended = RelayEndedError(outcome, told)
             self._task.cancel()
 
     def _listen(self) -> None:
         loop = asyncio.get_running_loop()
         self._listener = loop.create_task(self._wait_for_leave())
         rest = self._total_seconds - LISTEN_AFTER_SECONDS
-        self._limit = loop.call_later(max(0.0, rest), self.end, Outcome.UPSTREAM_TIMED_OUT)
+        self._limit = loop.call_later(max(0.0, rest), self._time_over)
+
+    def _time_over(self) -> None:
+        self.end(Outcome.UPSTREAM_TIMED_OUT, UpstreamTimedOutError("The request took too long."))
 
     async def _wait_for_leave(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":

@@ -7,6 +7,7 @@ from starlette.types import Send
 
 from neuronetz_gateway.domain.audit import Outcome
 from neuronetz_gateway.errors import AnswerCutError, GatewayError, UpstreamBrokenError, UpstreamTimedOutError
+from neuronetz_gateway.http.caller_watch import RelayEndedError
 from neuronetz_gateway.http.exchange import Exchange
 
 OK_STATUS = 200
@@ -38,18 +39,17 @@ async def send_error_event(exchange: Exchange, error: GatewayError, send: Send) 
             await send({"type": "http.response.body", "body": event, "more_body": True})
 
 
-async def end_from_outside(exchange: Exchange, outcome: Outcome, send: Send) -> None:
+async def end_from_outside(exchange: Exchange, ended: RelayEndedError, send: Send) -> None:
     """The caller has left, or the gateway ended the relay: say so to whoever still listens.
 
     Before a byte went up it is not forwarded, whoever ended it: nothing was asked of the model server (PROMISES D1).
     """
-    exchange.outcome = ended = outcome if exchange.forwarded else Outcome.NOT_FORWARDED
-    if outcome is Outcome.CALLER_LEFT:
+    exchange.outcome = outcome = ended.outcome if exchange.forwarded else Outcome.NOT_FORWARDED
+    if ended.told is None:
         return
-    error = given_up() if outcome is Outcome.CUT else UpstreamTimedOutError("The request took too long.")
     if not exchange.response_started:
-        raise refused(exchange, ended, error)
-    await send_error_event(exchange, error, send)
+        raise refused(exchange, outcome, ended.told)
+    await send_error_event(exchange, ended.told, send)
 
 
 def refused[E: GatewayError](exchange: Exchange, outcome: Outcome, error: E) -> E:
@@ -66,10 +66,6 @@ def outcome_of(failure: GatewayError, *, forwarded: bool) -> Outcome:
 
 def over_reservation() -> AnswerCutError:
     return AnswerCutError("The answer was cut by the gateway: it went past what was reserved for it.")
-
-
-def given_up() -> AnswerCutError:
-    return AnswerCutError("The answer was cut by the gateway: its place under the limits was lost.")
 
 
 def failed_midway() -> UpstreamBrokenError:

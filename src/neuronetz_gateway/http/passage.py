@@ -20,6 +20,8 @@ from neuronetz_gateway.surfaces.surface import Meter, StreamEditor
 from neuronetz_gateway.surfaces.whole_records import WholeRecords
 from neuronetz_gateway.upstream.headers import response_headers
 
+_LONGEST_END = 4  # bytes that end a record; of what was sent no more is kept, since its caller may be slow to take it
+
 
 def raw_stream(response: httpx.Response) -> httpx.AsyncByteStream:
     """The raw bytes as they arrive, without httpx's own wrappers around them."""
@@ -92,7 +94,7 @@ class Passage:
                 return
             await self._start()
         await self.send({"type": "http.response.body", "body": shown, "more_body": True})
-        self.last_shown = shown  # only now: a wait that is cancelled has sent nothing
+        self.last_shown = shown[-_LONGEST_END:]  # only now: a wait that is cancelled has sent nothing
 
     async def _finish(self) -> None:
         reading = self.exchange.reading

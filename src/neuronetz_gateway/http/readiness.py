@@ -12,17 +12,23 @@ _KEPT_SECONDS = 1.0
 class Readiness:
     """Asks every dependency at once; a check gives None, or in a few plain words what is wrong.
 
-    `clock` is monotonic, in seconds. Those who ask while a round is under way share its answer.
+    `clock` is monotonic, in seconds. Those who ask while a round is under way share its answer. Once this process is
+    `stopping` nothing else matters: a balancer is to turn away at once.
     """
 
-    def __init__(self, checks: Checks, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, checks: Checks, *, clock: Callable[[], float], stopping: Callable[[], bool] = lambda: False
+    ) -> None:
         self._checks = checks
         self._clock = clock
+        self._stopping = stopping
         self._round: asyncio.Task[dict[str, str]] | None = None
         self._began = 0.0
 
     async def missing(self) -> dict[str, str]:
         """What is wrong, by the name of the dependency; empty when all is well."""
+        if self._stopping():
+            return {"gateway": "stopping"}
         if self._round is None or (self._round.done() and self._clock() - self._began >= _KEPT_SECONDS):
             self._began = self._clock()
             self._round = asyncio.create_task(self._ask(), name="readiness")

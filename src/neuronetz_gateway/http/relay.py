@@ -59,10 +59,12 @@ class Relay:
         self.in_flight.count += 1
         try:
             with CallerWatch(receive, listening=self.listening, total_seconds=self.total_seconds) as watch:
-                self.limiter.guard(exchange.admission, lambda: watch.end(Outcome.CUT))
+                cut = self.limiter.guard(exchange.admission, lambda error: watch.end(Outcome.CUT, error))
+                if cut is not None:
+                    raise refused(exchange, Outcome.NOT_FORWARDED, cut)
                 await self._relay(exchange, send)
         except RelayEndedError as ended:
-            await end_from_outside(exchange, ended.outcome, send)
+            await end_from_outside(exchange, ended, send)
         finally:
             self.in_flight.count -= 1
 

@@ -1,10 +1,12 @@
-"""The name by which caller, log and audit speak of one request."""
+"""What log and audit say of a request by its headers: its name, the program that sent it."""
 
 import re
 from collections.abc import Callable
 from uuid import UUID
 
 from starlette.types import Scope
+
+from neuronetz_gateway.domain.audit import USER_AGENT_CHARACTERS, printable
 
 _KEY = "neuronetz.request_id"
 _ACCEPTED = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -29,3 +31,11 @@ def _given(scope: Scope) -> str | None:
         if name == b"x-request-id" and _ACCEPTED.fullmatch(value):
             return bytes(value).decode("ascii")
     return None
+
+
+def user_agent_of(scope: Scope) -> str:
+    """What the caller's program says that it is, made safe to log."""
+    for name, value in scope["headers"]:
+        if name == b"user-agent":
+            return printable(value.decode("latin-1"), USER_AGENT_CHARACTERS)
+    return ""

@@ -16,6 +16,7 @@ from neuronetz_gateway.errors import (
     UpstreamUnreachableError,
 )
 from neuronetz_gateway.http.upstream_words import known, plain, words_of
+from neuronetz_gateway.upstream.timing import SilenceError
 
 _OF_THE_REQUEST = frozenset({400, 413, 422, 500, 501})  # 500 also for options of the wrong type (OLLAMA §3.4)
 _TOO_OLD = "The model server does not know this endpoint; it may be too old for it."
@@ -33,10 +34,16 @@ _TOLD: dict[int, tuple[type[GatewayError], str]] = {
 
 def failure_of(error: httpx.TransportError) -> GatewayError:
     """A transport failure: unreachable is 503, too slow 504, broken or not HTTP 502 (PROMISES F3)."""
-    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
+    if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
+        return UpstreamUnreachableError("The model server did not take a connection in time.")
+    if isinstance(error, httpx.ConnectError):
         return UpstreamUnreachableError("The model server cannot be reached.")
+    if isinstance(error, SilenceError):
+        return UpstreamTimedOutError("The model server fell silent within its answer.")
+    if isinstance(error, httpx.WriteTimeout):
+        return UpstreamTimedOutError("The model server did not take the request in time.")
     if isinstance(error, httpx.TimeoutException):
-        return UpstreamTimedOutError("The model server did not answer in time.")
+        return UpstreamTimedOutError("The model server did not begin to answer in time.")
     return UpstreamBrokenError("The model server broke off its answer.")
 
 

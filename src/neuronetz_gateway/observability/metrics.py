@@ -80,9 +80,9 @@ class Metrics:
             child = self._first_byte_children[endpoint] = self._first_byte.labels(endpoint)
         child.observe(seconds)
 
-    def happened(self, event: str) -> None:
+    def happened(self, event: str, times: int = 1) -> None:
         """Count an event by a name that the code gives: forged_cache_entry, settlement_dropped, ..."""
-        self._events.labels(event).inc()
+        self._events.labels(event).inc(times)
 
     def register(self, collectors: Iterable[Collector]) -> None:
         for collector in collectors:

@@ -4,11 +4,11 @@ from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Date, cast, func, select, text
+from sqlalchemy import Date, case, cast, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from neuronetz_gateway.db.tables import audit_log
-from neuronetz_gateway.domain.audit import NO_REQUESTS, Outcome
+from neuronetz_gateway.domain.audit import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,10 @@ class AuditRecord:
 
 @dataclass(frozen=True, slots=True)
 class ModelUsage:
-    """What one model consumed on one day, refused requests apart."""
+    """What one model consumed on one day, refused requests apart.
+
+    Corrections are no requests; their tokens are in charged_tokens of the day that they correct.
+    """
 
     day: date
     model: str
@@ -67,12 +70,14 @@ class AuditLog:
         self, tenant_id: UUID, *, since: datetime, time_zone: str = "UTC", api_key_id: UUID | None = None
     ) -> list[ModelUsage]:
         """Consumption by day of the given zone, then by model, the oldest first, of one key where it is given."""
-        day = cast(func.timezone(time_zone, audit_log.c.admitted_at), Date).label("local_day")  # the log has a column day
+        is_correction = audit_log.c.outcome == Outcome.ADJUSTED.value
+        moment = case((is_correction, audit_log.c.day), else_=audit_log.c.admitted_at)
+        day = cast(func.timezone(time_zone, moment), Date).label("local_day")  # the log has a column day
         statement = (
             select(
                 day,
                 audit_log.c.model,
-                func.count().label("requests"),
+                func.count().filter(~is_correction).label("requests"),
                 func.sum(audit_log.c.prompt_tokens).label("prompt_tokens"),
                 func.sum(audit_log.c.output_tokens).label("output_tokens"),
                 func.sum(audit_log.c.charged_tokens).label("charged_tokens"),
@@ -83,7 +88,8 @@ class AuditLog:
                 # Nothing is recorded before it was admitted (give or take a day between two clocks), so that the
                 # partitions of earlier days need not be looked into.
                 audit_log.c.recorded_on >= since.astimezone(UTC).date() - timedelta(days=1),
-                audit_log.c.outcome.not_in([Outcome.REFUSED.value, *(each.value for each in NO_REQUESTS)]),
+                audit_log.c.outcome.not_in([Outcome.REFUSED.value, Outcome.NOTED.value]),
+                or_(~is_correction, audit_log.c.day >= since),
             )
             .group_by("local_day", audit_log.c.model)
             .order_by("local_day", audit_log.c.model)

@@ -12,6 +12,7 @@ from neuronetz_gateway.repositories.unit_of_work import unit_of_work
 
 STALE = "stale"
 SWEPT = "swept"
+_RESERVE = "select * from reserve_r2($1)"
 
 
 class ReservationRequest(NamedTuple):
@@ -58,14 +59,20 @@ class Ledger:
         # Each lane writes a chain of its own in the audit log, so that none waits for another's head.
         self._settling_writer, self._refusing_writer, self._upkeep_writer = new_id(), new_id(), new_id()
         self._reserving = database.link("reserve")
+        # Nothing is asked for, but it is asked as a reservation is: on the same session, which must be able to write.
+        self._reserve_breaker = database.breaker("reserve", lambda: self._reserving.fetch(_RESERVE, []))
         self._settling = database.link("settle")
         self._refusing = database.link("refuse")
         self._upkeep = database.link("upkeep")
-        self._recovering = database.link("recovery")
+
+    def check_reserving(self) -> None:
+        """Returns where a reservation is worth trying; else raises UnavailableError, at once."""
+        self._reserve_breaker.check()
 
     async def reserve(self, batch: Sequence[ReservationRequest]) -> list[Verdict]:
         """One verdict a request, in order; a request whose id is held already gets what it was granted then."""
-        rows = await self._reserving.fetch("select * from reserve_r2($1)", batch)
+        with self._reserve_breaker.attempt():
+            rows = await self._reserving.fetch(_RESERVE, batch)
         return [Verdict(*row) for row in rows]
 
     async def settle(self, batch: Sequence[Settlement]) -> list[bool]:
@@ -122,10 +129,9 @@ class Ledger:
     async def abandon(self, *, age: timedelta, most: int) -> int:
         """Charges in full, as abandoned, what processes held whose heartbeat is older than `age`; how many requests.
 
-        At most `most` at once, so that no lock is held for long: call it again while it finds that many. One call at a
-        time; other processes may call it meanwhile.
+        At most `most` at once, so that no lock is held for long: call it again while it finds that many.
         """
-        answer = await self._recovering.fetch("select abandon_r1($1, $2, $3)", self._upkeep_writer, age, most)
+        answer = await self._upkeep.fetch("select abandon_r1($1, $2, $3)", self._upkeep_writer, age, most)
         return int(answer[0][0])
 
     async def heartbeat(self, process_id: UUID, *, host: str, pid: int) -> datetime | None:

@@ -27,7 +27,8 @@ class Processes:
                 where=processes.c.swept_at.is_(None),
             ).returning(processes.c.heartbeat_at)
         )
-        return alive.scalar_one_or_none()
+        at: datetime | None = alive.scalar_one_or_none()
+        return at
 
     async def remove_idle(self, process_id: UUID) -> bool:
         """Forgets a process that holds no reservation; one that does stays for recovery to find."""

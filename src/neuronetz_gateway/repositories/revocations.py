@@ -11,6 +11,7 @@ from sqlalchemy import ARRAY, Row, Uuid, any_, bindparam, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from neuronetz_gateway.db.tables import api_keys, revocations, tenants
+from neuronetz_gateway.domain.tenant import TenantStatus
 
 _KEYS = bindparam("keys", type_=ARRAY(Uuid))
 
@@ -108,7 +109,7 @@ def _revocation(row: Row[Any]) -> Revocation:
     )
 
 
-def _loss(row: Row[Any] | None) -> Loss | None:
+def _loss(row: Row[*tuple[Any, ...]] | None) -> Loss | None:
     if row is None:
         return Loss.DELETED  # its tenant may be with it: keys stand and fall with theirs
     if row.revoked_at is not None:

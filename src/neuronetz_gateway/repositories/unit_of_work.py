@@ -6,7 +6,10 @@ from contextlib import asynccontextmanager
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from neuronetz_gateway.db.database import Database
+from neuronetz_gateway.repositories.adjustments import Adjustments
+from neuronetz_gateway.repositories.admitted_requests import AdmittedRequests
 from neuronetz_gateway.repositories.api_keys import ApiKeys
+from neuronetz_gateway.repositories.audit_chain import AuditChains
 from neuronetz_gateway.repositories.audit_log import AuditLog
 from neuronetz_gateway.repositories.audit_notes import AuditNotes
 from neuronetz_gateway.repositories.budget_usage import BudgetUsages
@@ -29,8 +32,11 @@ class UnitOfWork:
         self.budget_usage = BudgetUsages(connection)
         self.revocations = Revocations(connection)
         self.audit_log = AuditLog(connection)
+        self.audit_chains = AuditChains(connection)
+        self.admitted_requests = AdmittedRequests(connection)
         self.audit_notes = AuditNotes(connection)
         self.prompt_log = PromptLogs(connection)
+        self.adjustments = Adjustments(connection)
         self.processes = Processes(connection)
 
 

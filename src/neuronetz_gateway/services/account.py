@@ -1,14 +1,14 @@
 """What one key may use, what it has left, what it has used today."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from neuronetz_gateway.counters.admissions import RateCounters, Seen
+from neuronetz_gateway.counters.admissions import Cold, RateCounters, Seen
 from neuronetz_gateway.db.database import Database
 from neuronetz_gateway.domain.budget import BudgetUsage, windows_at
 from neuronetz_gateway.domain.principal import Principal
@@ -46,7 +46,8 @@ class AccountReader:
     """Reads accounts without consuming anything, so it is guarded: whoever is limited wants to look all the more.
 
     Each key looks once at a time, `at_once` keys are read for together, `most` may be here altogether; the figures
-    hold for this process. `jitter` yields figures in [0, 1) that spread the hint of when to look again.
+    hold for this process. `jitter` yields figures in [0, 1) that spread the hint of when to look again. While Postgres
+    is known to be away nobody is kept waiting.
     """
 
     def __init__(
@@ -54,13 +55,16 @@ class AccountReader:
         database: Database,
         counters: RateCounters,
         *,
+        warm: Callable[[Principal], Awaitable[None]],
         jitter: Callable[[], float],
         at_once: int = 2,
         most: int = 64,
         within_seconds: float = 0.8,
     ) -> None:
         self._database = database
+        self._breaker = database.breaker("account")
         self._counters = counters
+        self._warm = warm
         self._jitter = jitter
         self._most = most
         self._within_seconds = within_seconds
@@ -74,10 +78,12 @@ class AccountReader:
         (this key is looking already), OverloadedError (too many are), UnavailableError (a store is away).
         """
         with self._place(principal.api_key_id):
+            self._breaker.check()
             try:
                 async with asyncio.timeout(self._within_seconds), self._turns:
                     return await self._read(principal)
             except TimeoutError as error:
+                self._breaker.suspect()  # or its audit rows were too many: the probe tells
                 raise UnavailableError("The account could not be read in time.") from error
 
     @contextmanager
@@ -97,10 +103,23 @@ class AccountReader:
             self._looking.discard(api_key_id)
 
     async def _read(self, principal: Principal) -> Account:
-        seen = await self._counters.look(principal.tenant_id, principal.api_key_id)
+        seen = await self._seen(principal)
+        with self._breaker.attempt(may_take_long=True):
+            return await self._looked_up(principal, seen)
+
+    async def _looked_up(self, principal: Principal, seen: Seen) -> Account:
         async with unit_of_work(self._database) as uow:
             _check(principal, await uow.api_keys.find_by_prefix(principal.key_prefix), seen.at)
             return await _account(uow, principal, seen)
+
+    async def _seen(self, principal: Principal) -> Seen:
+        seen = await self._counters.look(principal.tenant_id, principal.api_key_id)
+        if isinstance(seen, Cold):
+            await self._warm(principal)
+            seen = await self._counters.look(principal.tenant_id, principal.api_key_id)
+        if isinstance(seen, Cold):
+            raise UnavailableError("The rate limits are not available.")
+        return seen
 
 
 def _check(principal: Principal, record: KeyRecord | None, at: datetime) -> None:

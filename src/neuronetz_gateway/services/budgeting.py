@@ -9,11 +9,12 @@ import structlog
 
 from neuronetz_gateway.db.group_commit import BatchDataError, GroupCommit, NotCommittedError, UnknownOutcomeError
 from neuronetz_gateway.domain.audit import Outcome, RefusalEvent, Settlement
-from neuronetz_gateway.domain.budget import Period, Reservation, ReservationAsk, Windows, window_end, windows_at
+from neuronetz_gateway.domain.budget import Reservation, ReservationAsk, Windows, windows_at
 from neuronetz_gateway.domain.principal import Principal
 from neuronetz_gateway.domain.usage import NOTHING
-from neuronetz_gateway.errors import BudgetExceededError, StalePrincipalError, UnavailableError
-from neuronetz_gateway.repositories.ledger import STALE, Ledger, ReservationRequest, Verdict
+from neuronetz_gateway.errors import UnavailableError
+from neuronetz_gateway.repositories.ledger import SWEPT, Ledger, ReservationRequest, Verdict
+from neuronetz_gateway.services.budget_refusals import refusal_of
 from neuronetz_gateway.services.doubtful_reservations import DoubtfulReservations
 from neuronetz_gateway.services.patient_commit import PatientCommit
 from neuronetz_gateway.services.process_life import ProcessLife
@@ -22,7 +23,6 @@ _log = structlog.get_logger(__name__)
 _MARGIN_SECONDS = 1.0  # past the server's statement time-out: the time-out's own error must arrive
 _CALLER_LEFT = 499
 _UNAVAILABLE = 503
-_SCOPES = {"tenant": "this tenant", "key": "this API key"}
 
 
 class BudgetLedger:
@@ -36,9 +36,8 @@ class BudgetLedger:
         self,
         ledger: Ledger,
         *,
-        process_id: UUID,
+        life: ProcessLife,
         statement_timeout_seconds: float,
-        heartbeat_seconds: float = 5.0,
         max_queued: int = 10_000,
         answer_within_seconds: float = 0.9,
         unwind_within_seconds: float = 1.0,
@@ -46,12 +45,11 @@ class BudgetLedger:
         happened: Callable[[str], None] = lambda _event: None,
     ) -> None:
         self._ledger = ledger
-        self._process_id = process_id
+        self._life = life
         self._answer_within_seconds = answer_within_seconds
         self._unwind_within_seconds = unwind_within_seconds
         self._close_within_seconds = close_within_seconds
         self._happened = happened
-        self._life = ProcessLife(ledger, process_id, heartbeat_seconds=heartbeat_seconds)
         self._reserving = GroupCommit(
             self._reserve_batch, name="reserve", max_queued=max_queued, unclaimed=self._release_unclaimed
         )
@@ -70,6 +68,11 @@ class BudgetLedger:
     def pending(self) -> int:
         """How many reservations, settlements, refusals and releases Postgres has not answered yet."""
         return self._reserving.pending + self._settling.pending + self._refusing.pending + len(self._doubtful)
+
+    @property
+    def refusals_waiting(self) -> int:
+        """How many refusals Postgres has not taken yet."""
+        return self._refusing.pending
 
     async def start(self) -> None:
         """Registers this process and begins its heartbeat; where Postgres is away it goes on trying."""
@@ -103,8 +106,10 @@ class BudgetLedger:
         """
         if not (self._open and self._life.registered):
             raise UnavailableError("The budget ledger is not available.")
+        self._ledger.check_reserving()
         windows = windows_at(ask.admitted_at, principal.time_zone)
-        future = self._reserving.submit(self._request(principal, ask, windows))
+        process_id = self._life.process_id
+        future = self._reserving.submit(_request(process_id, principal, ask, windows))
         timer = asyncio.get_running_loop().call_later(self._answer_within_seconds, _give_up, future)
         try:
             verdict = await future
@@ -114,12 +119,18 @@ class BudgetLedger:
         except BatchDataError as error:
             _log.error("reservation_impossible", reservation_id=str(ask.id), error=str(error))
             raise UnavailableError("The budget ledger could not take this request.") from error
-        except (NotCommittedError, UnknownOutcomeError, TimeoutError) as error:
+        except NotCommittedError as error:
             raise UnavailableError("The budget ledger is not available.") from error
+        except (UnknownOutcomeError, TimeoutError) as error:
+            doubtful = UnavailableError("The budget ledger is not available.")
+            doubtful.in_doubt = True  # its release may yet need this request's one audit row
+            raise doubtful from error
         finally:
             timer.cancel()
         if verdict.granted_tokens is None:
-            raise _refusal(principal, ask, windows, verdict)
+            if verdict.refused_by == SWEPT:
+                self._life.declared_dead(process_id)
+            raise refusal_of(principal, ask, windows, verdict)
         self._held.add(ask.id)
         return Reservation(
             id=ask.id,
@@ -146,27 +157,6 @@ class BudgetLedger:
         if self._held:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._nothing_held.wait(), self._unwind_within_seconds)
-
-    def _request(self, principal: Principal, ask: ReservationAsk, windows: Windows) -> ReservationRequest:
-        return ReservationRequest(
-            ask.id,
-            self._process_id,
-            principal.tenant_id,
-            principal.tenant_version,
-            principal.api_key_id,
-            principal.key_version,
-            windows.day,
-            windows.month,
-            ask.prompt_bound_tokens,
-            ask.output_wanted_tokens,
-            ask.estimated_tokens,
-            ask.model,
-            ask.endpoint,
-            ask.request_id,
-            ask.address,
-            ask.user_agent,
-            ask.admitted_at,
-        )
 
     async def _reserve_batch(self, batch: list[ReservationRequest]) -> list[Verdict]:
         try:
@@ -205,26 +195,23 @@ def _release(reservation_id: UUID, status: int) -> Settlement:
     return Settlement(reservation_id, Outcome.NOT_FORWARDED, status, NOTHING)
 
 
-def _refusal(
-    principal: Principal, ask: ReservationAsk, windows: Windows, verdict: Verdict
-) -> StalePrincipalError | BudgetExceededError:
-    if verdict.refused_by is None or verdict.refused_by == STALE:
-        return StalePrincipalError("The settings of this API key have just changed; please send the request again.")
-    scope, _, name = verdict.refused_by.partition(".")
-    period = Period(name)
-    limit_tokens, left_tokens = verdict.refused_limit_tokens or 0, verdict.refused_left_tokens or 0
-    resets_at = window_end(windows.start(period), period, principal.time_zone)
-    least_tokens = ask.prompt_bound_tokens + min(ask.output_wanted_tokens, 1)
-    message = (
-        f"The {period} token budget of {_SCOPES[scope]} has {left_tokens:,} of {limit_tokens:,} tokens left; this "
-        f"request needs at least {least_tokens:,} (prompt up to {ask.prompt_bound_tokens:,}"
-        f"{' + 1 of output' if ask.output_wanted_tokens else ''}) "
-        f"and could take {ask.prompt_bound_tokens + ask.output_wanted_tokens:,}."
+def _request(process_id: UUID, principal: Principal, ask: ReservationAsk, windows: Windows) -> ReservationRequest:
+    return ReservationRequest(
+        ask.id,
+        process_id,
+        principal.tenant_id,
+        principal.tenant_version,
+        principal.api_key_id,
+        principal.key_version,
+        windows.day,
+        windows.month,
+        ask.prompt_bound_tokens,
+        ask.output_wanted_tokens,
+        ask.estimated_tokens,
+        ask.model,
+        ask.endpoint,
+        ask.request_id,
+        ask.address,
+        ask.user_agent,
+        ask.admitted_at,
     )
-    seconds: float | None = None
-    if least_tokens > limit_tokens:  # no waiting would help
-        message += " Not even the whole budget could hold it: shorten the prompt."
-    elif resets_at is not None:
-        message += f" It resets at {resets_at.isoformat()}."
-        seconds = (resets_at - ask.admitted_at).total_seconds()
-    return BudgetExceededError(message, limit=verdict.refused_by, retry_after_seconds=seconds)

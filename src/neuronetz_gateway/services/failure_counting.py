@@ -23,7 +23,7 @@ class FailureCounter:
 
     def add(self, address: str) -> None:
         """Counts one failure."""
-        scope = _scope(address)
+        scope = address_scope(address)
         opened, count = self._open_window(scope)
         self._windows[scope] = opened, count + 1
         self._windows.move_to_end(scope)
@@ -32,7 +32,7 @@ class FailureCounter:
 
     def blocked_seconds(self, address: str) -> float:
         """For how long an address is blocked yet; 0 if it is not."""
-        opened, count = self._open_window(_scope(address))
+        opened, count = self._open_window(address_scope(address))
         return opened + _WINDOW_SECONDS - self._clock() if count >= self._per_minute else 0.0
 
     def _open_window(self, scope: str) -> tuple[float, int]:
@@ -41,7 +41,10 @@ class FailureCounter:
         return (opened, count) if now < opened + _WINDOW_SECONDS else (now, 0)
 
 
-def _scope(address: str) -> str:
+def address_scope(address: str) -> str:
+    """The address that stands for all whom one caller has at hand: of IPv6 that of the /64."""
+    if ":" not in address:
+        return address
     try:
         parsed = ip_address(address)
     except ValueError:

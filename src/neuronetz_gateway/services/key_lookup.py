@@ -17,7 +17,8 @@ class KeyLookup:
 
     A record is always read after it was asked for, so this is no cache; but a prefix that many ask for meanwhile is
     read once. The patient (addresses that failed too often) wait for a common beat, so that however many they are, they
-    cost one transaction a beat. `clock` is monotonic, in seconds.
+    cost one transaction a beat. While Postgres is known to be away nobody is kept waiting. `clock` is monotonic, in
+    seconds.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class KeyLookup:
         capacity: int = 4096,
     ) -> None:
         self._database = database
+        self._breaker = database.breaker("look-up")
         self._timeout_seconds = timeout_seconds
         self._clock = clock
         self._beat_seconds = beat_seconds
@@ -38,9 +40,10 @@ class KeyLookup:
         self._reading: asyncio.Task[None] | None = None
 
     async def find(self, prefix: str, *, patient: bool = False) -> KeyRecord | None:
-        """The record with this prefix as it stands now. Raises UnavailableError, in time."""
+        """The record with this prefix as it stands now. Raises UnavailableError, in time; at once in an outage."""
         if patient:
             await asyncio.sleep(self._beat_seconds - self._clock() % self._beat_seconds)
+        self._breaker.check()
         answer = self._asked.get(prefix) or self._ask(prefix)
         try:
             async with asyncio.timeout(self._timeout_seconds):
@@ -73,7 +76,8 @@ class KeyLookup:
 
     async def _answer(self, batch: dict[str, asyncio.Future[KeyRecord | None]]) -> None:
         try:
-            records = await self._records(batch)
+            with self._breaker.attempt():
+                records = await self._records(batch)
         except BaseException as error:
             for answer in batch.values():
                 # Whoever stopped this task must not stop those who wait for it, but they must hear of it.

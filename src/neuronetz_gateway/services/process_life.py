@@ -3,11 +3,14 @@
 import asyncio
 import os
 import socket
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
 from uuid import UUID
 
 import structlog
 
-from neuronetz_gateway.errors import UnavailableError
+from neuronetz_gateway.errors import AnswerCutError, UnavailableError
 from neuronetz_gateway.repositories.ledger import Ledger
 
 _log = structlog.get_logger(__name__)
@@ -16,19 +19,41 @@ _PARTITIONS_EVERY_SECONDS = 3600.0
 _RETRY_SECONDS = 1.0
 
 
+def reservations_lost() -> AnswerCutError:
+    """What the callers of a process are told that was taken for dead."""
+    return AnswerCutError("The answer was cut by the gateway: its reservation was given up for lost, charged in full.")
+
+
 class ProcessLife:
     """Registers the process, tells Postgres every `heartbeat_seconds` that it lives, keeps partitions ahead of time.
 
-    Postgres may be away at the start: `registered` turns true when it has come.
+    Postgres may be away at the start: `registered` turns true when it has come. A process that was taken for dead
+    (paused, or cut off from Postgres for too long) goes on under a new id. What it held is charged in full by then, so
+    `cut_all` ends whatever runs on it, giving how many that were. `heard` is told of each heartbeat when it was, by the
+    clock of Postgres, or None where it failed. `happened` counts declared_dead.
     """
 
-    def __init__(self, ledger: Ledger, process_id: UUID, *, heartbeat_seconds: float) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        new_id: Callable[[], UUID],
+        heartbeat_seconds: float = 5.0,
+        heard: Callable[[datetime | None], None] = lambda _: None,
+        cut_all: Callable[[], int] = lambda: 0,
+        happened: Callable[[str], None] = lambda _event: None,
+    ) -> None:
         self._ledger = ledger
-        self._process_id = process_id
+        self._new_id = new_id
         self._heartbeat_seconds = heartbeat_seconds
+        self._heard = heard
+        self._cut_all = cut_all
+        self._happened = happened
         self._host, self._pid = socket.gethostname(), os.getpid()
         self._partitions_due_at = 0.0
+        self._hurry = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self.process_id = new_id()
         self.registered = False
 
     async def start(self) -> None:
@@ -37,34 +62,72 @@ class ProcessLife:
         self._task = asyncio.get_running_loop().create_task(self._go_on(alive=alive), name="process-heartbeat")
 
     async def aclose(self) -> None:
-        """Ends the heartbeat; a process that holds nothing leaves no trace. Does nothing if it was never started."""
+        """Ends the heartbeat; a process that holds nothing leaves no trace. Does nothing if it was never started.
+
+        One that still holds something stays on the list, for recovery to find.
+        """
         if self._task is None:
             return
         self._task.cancel()
         await asyncio.wait([self._task])
         self._task = None
         try:
-            await self._ledger.forget_process(self._process_id)
+            await self._ledger.forget_process(self.process_id)
         except UnavailableError as error:
             _log.warning("process_not_forgotten", error=str(error.__cause__))
 
+    def declared_dead(self, process_id: UUID) -> None:
+        """Takes a new id, registers it at once; synchronous. An id that is given up already changes nothing."""
+        if process_id != self.process_id:
+            return
+        self.process_id, self.registered = self._new_id(), False
+        self._heard(None)
+        # Everything that was reserved under the old id is an open admission by now, so that nothing runs on uncharged.
+        cut = self._cut_all()
+        self._happened("declared_dead")
+        _log.error("declared_dead", process_id=str(process_id), new_process_id=str(self.process_id), cut=cut)
+        self._hurry.set()
+
     async def _go_on(self, *, alive: bool) -> None:
         while True:
-            await asyncio.sleep(self._heartbeat_seconds if alive else min(_RETRY_SECONDS, self._heartbeat_seconds))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._pause_seconds(alive=alive)):
+                    await self._hurry.wait()
+            self._hurry.clear()
             alive = await self._beat()
 
+    def _pause_seconds(self, *, alive: bool) -> float:
+        return self._heartbeat_seconds if alive else min(_RETRY_SECONDS, self._heartbeat_seconds)
+
     async def _beat(self) -> bool:
-        loop = asyncio.get_running_loop()
+        process_id = self.process_id
         try:
-            await self._ledger.heartbeat(self._process_id, host=self._host, pid=self._pid)
-            self.registered = True
-            if loop.time() >= self._partitions_due_at:
-                await self._ledger.ensure_partitions(_PARTITIONS_AHEAD_DAYS)
-                self._partitions_due_at = loop.time() + _PARTITIONS_EVERY_SECONDS
+            at = await self._ledger.heartbeat(process_id, host=self._host, pid=self._pid)
         except UnavailableError as error:
             _log.warning("heartbeat_failed", error=type(error.__cause__).__name__)
+            self._heard(None)
             return False
         except Exception:  # noqa: BLE001 - with the heartbeat over, recovery would take this process for dead
             _log.exception("heartbeat_failed")
+            self._heard(None)
             return False
+        if at is None:
+            self.declared_dead(process_id)
+        elif process_id == self.process_id:  # else a reservation found out first
+            self.registered = True
+            self._heard(at)
+            await self._keep_partitions()
         return True
+
+    async def _keep_partitions(self) -> None:
+        """A failure here is no missed heartbeat; the next one tries again."""
+        now = asyncio.get_running_loop().time()
+        if now < self._partitions_due_at:
+            return
+        try:
+            await self._ledger.ensure_partitions(_PARTITIONS_AHEAD_DAYS)
+            self._partitions_due_at = now + _PARTITIONS_EVERY_SECONDS
+        except UnavailableError as error:
+            _log.warning("partitions_not_made", error=type(error.__cause__).__name__)
+        except Exception:  # noqa: BLE001 - as above
+            _log.exception("partitions_not_made")

@@ -161,7 +161,8 @@ FAILURES: tuple[Failure, ...] = (
     ),
     Failure(
         errors.AnswerCutError,
-        "The gateway ended the answer: it went past its reservation, or its place under the limits was lost.",
+        "The gateway ended the answer: it went past its reservation, its place under the limits or its reservation was "
+        "lost, or its key was revoked.",
         _FAILED,
         _FAILED,
         "It was cut on purpose, and what it had consumed is charged.",
@@ -189,6 +190,15 @@ FAILURES: tuple[Failure, ...] = (
         _FAILED,
         _FAILED,
         _NOTHING_CHARGED,
+        hint_seconds=1.0,
+    ),
+    Failure(
+        errors.ShuttingDownError,
+        "The gateway was told to end, and the request was not done when its drain (DRAIN_TIMEOUT_S) was over.",
+        _FAILED,
+        _FAILED,
+        "Another gateway, or the next one at this address, serves it. Of an answer that had begun, what was generated "
+        "is charged.",
         hint_seconds=1.0,
     ),
     Failure(

@@ -11,7 +11,7 @@ import httpx
 from neuronetz_gateway.upstream.framing import ResponseParser
 from neuronetz_gateway.upstream.reply import Reply
 from neuronetz_gateway.upstream.request import Origin, RequestHead
-from neuronetz_gateway.upstream.timing import Deadline, Timeouts
+from neuronetz_gateway.upstream.timing import Deadline, SilenceError, Timeouts
 
 _WRITE_SLICE_BYTES = 64 * 1024
 
@@ -20,7 +20,7 @@ _WRITE_SLICE_BYTES = 64 * 1024
 class ConnectionLimits:
     """What holds for every connection of a pool.
 
-    A reply holds at most max_buffered_bytes that nobody has read; past half of it the socket is left unread.
+    A reply holds at most max_buffered_bytes that nobody has read; past a third of it the socket is left unread.
     """
 
     max_head_bytes: int
@@ -51,7 +51,7 @@ class Connection(asyncio.BufferedProtocol):
     ) -> None:
         self.origin = origin
         self._owner = owner
-        self._pause_at_bytes = limits.max_buffered_bytes // 2
+        self._pause_at_bytes = limits.max_buffered_bytes // 3
         self._idle_expiry_seconds = limits.idle_expiry_seconds
         self._read_buffer = read_buffer
         self._parser = ResponseParser(limits.max_head_bytes)
@@ -201,7 +201,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._reply is None:  # idle for long enough
             self.abort()
         elif self._reply.status:
-            self._fail(httpx.ReadTimeout, "the upstream fell silent within its answer")
+            self._fail(SilenceError, "the upstream fell silent within its answer")
         elif self._request_sent:
             self._fail(httpx.ReadTimeout, "the upstream did not begin to answer in time")
         else:

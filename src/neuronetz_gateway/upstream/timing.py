@@ -5,6 +5,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
+
+
+class SilenceError(httpx.ReadTimeout):
+    """The upstream had begun to answer, then fell silent; before that it is httpx.ReadTimeout itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:

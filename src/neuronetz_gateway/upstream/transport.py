@@ -34,7 +34,7 @@ class OllamaTransport(httpx.AsyncBaseTransport):
         idle_expiry_seconds: float = 30.0,
         max_idle_connections: int = 256,
         max_head_bytes: int = 64 * 1024,
-        max_buffered_bytes: int = 64 * 1024,
+        max_buffered_bytes: int = 24 * 1024,
         ssl_context: ssl.SSLContext | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -45,8 +45,9 @@ class OllamaTransport(httpx.AsyncBaseTransport):
             upload_stall_seconds=between_records_timeout_seconds,
         )
         self._limits = ConnectionLimits(max_head_bytes, max_buffered_bytes, idle_expiry_seconds)
-        # One buffer serves all connections: the loop fills it, then has it parsed, without a turn between.
-        self._read_buffer = memoryview(bytearray(max_buffered_bytes // 2))
+        # One buffer serves all connections: the loop fills it, then has it parsed, without a turn between. What it
+        # takes at once comes on top of the third at which a connection stops reading (ConnectionLimits).
+        self._read_buffer = memoryview(bytearray(max_buffered_bytes * 2 // 3))
         self._pool = Pool(max_idle_connections)
         self._ssl_context = ssl_context
         self._clock = clock

@@ -5,9 +5,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
-from neuronetz_gateway.counters.admissions import RateCounters
 from neuronetz_gateway.counters.connection import BatchedRedis
-from tests.support.counters import Server, batched
+from tests.support.counters import Server, WarmingCounters, batched
 
 
 @pytest.fixture(scope="session")
@@ -31,5 +30,5 @@ async def connection(server: Server) -> AsyncIterator[BatchedRedis]:
 
 
 @pytest.fixture
-def counters(connection: BatchedRedis) -> RateCounters:
-    return RateCounters(connection)
+def counters(connection: BatchedRedis) -> WarmingCounters:
+    return WarmingCounters(connection)

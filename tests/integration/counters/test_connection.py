@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from hiredis import ReplyError
 
-from neuronetz_gateway.counters.admissions import Closing, RateCounters
+from neuronetz_gateway.counters.admissions import Closing
 from neuronetz_gateway.counters.connection import BatchedRedis
 from neuronetz_gateway.counters.errors import CountersUnavailableError
 from neuronetz_gateway.counters.scripts import ADMIT
 from neuronetz_gateway.domain.admission import Admission
 from neuronetz_gateway.domain.identifier import uuid7
-from tests.support.counters import Server, a_principal, batched
+from tests.support.counters import Server, WarmingCounters, a_principal, batched
 from tests.support.fake_redis import fake_redis
 
 
@@ -61,7 +61,7 @@ async def test_callers_who_leave_disturb_nobody(connection: BatchedRedis) -> Non
 
 @pytest.mark.promise("F1")
 async def test_a_forgotten_script_is_taught_again_without_losing_or_doubling_a_call(
-    server: Server, counters: RateCounters
+    server: Server, counters: WarmingCounters
 ) -> None:
     principal = a_principal()
     for _ in range(3):
@@ -97,7 +97,7 @@ async def test_over_tcp_in_another_database(server: Server, protocol: int) -> No
         server.ask("CONFIG", "SET", "port", 0)
 
 
-async def test_keys_of_one_tenant_share_a_hash_slot(server: Server, counters: RateCounters) -> None:
+async def test_keys_of_one_tenant_share_a_hash_slot(server: Server, counters: WarmingCounters) -> None:
     principal = a_principal()
     admission = await counters.admit(principal, uuid7(), 1)
     assert isinstance(admission, Admission)

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from neuronetz_gateway.counters.admissions import RateCounters
+from neuronetz_gateway.counters.admissions import Cold, RateCounters
 from neuronetz_gateway.counters.connection import BatchedRedis
-from neuronetz_gateway.counters.errors import CountersUnavailableError
+from neuronetz_gateway.counters.errors import CountersUnavailableError, EvictingStoreError
 from neuronetz_gateway.counters.key_cache import KeyCache
 from neuronetz_gateway.domain.admission import Admission
 from neuronetz_gateway.domain.identifier import uuid7
-from tests.support.counters import Server, a_principal, batched
-from tests.support.fake_redis import fake_redis
+from tests.support.counters import Server, WarmingCounters, a_principal, batched
+from tests.support.fake_redis import FakeRedis, fake_redis
 
 pytestmark = pytest.mark.promise("F1")
 DEADLINE_SECONDS = 0.2
@@ -33,7 +33,7 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 async def fails_in_time(connection: BatchedRedis) -> CountersUnavailableError:
     began = time.monotonic()
     with pytest.raises(CountersUnavailableError, match="Nothing was sent to the model") as caught:
-        await RateCounters(connection).admit(a_principal(), uuid7(), 1)
+        await WarmingCounters(connection).admit(a_principal(), uuid7(), 1)
     assert time.monotonic() - began < DEADLINE_SECONDS * SLACK
     assert caught.value.__cause__ is not None
     return caught.value
@@ -43,7 +43,7 @@ async def serves_again(connection: BatchedRedis) -> None:
     async with asyncio.timeout(BACK_SECONDS):
         while True:
             try:
-                assert isinstance(await RateCounters(connection).admit(a_principal(), uuid7(), 1), Admission)
+                assert isinstance(await WarmingCounters(connection).admit(a_principal(), uuid7(), 1), Admission)
             except CountersUnavailableError:
                 await asyncio.sleep(0.05)
             else:
@@ -115,10 +115,12 @@ async def test_full(server: Server) -> None:
 
 async def test_a_key_of_the_wrong_type(server: Server) -> None:
     principal = a_principal()
-    server.ask("SET", f"nz:{{{principal.tenant_id.hex}}}:leases", "nonsense")
+    leases = f"nz:{{{principal.tenant_id.hex}}}:leases"
     async with batched(server.url) as connection:
+        assert isinstance(await WarmingCounters(connection).admit(principal, uuid7(), 1), Admission)
+        server.ask("SET", leases, "nonsense")
         with pytest.raises(CountersUnavailableError) as caught:
-            await RateCounters(connection).admit(principal, uuid7(), 1)
+            await WarmingCounters(connection).admit(principal, uuid7(), 1)
         assert "WRONGTYPE" in str(caught.value.__cause__)
 
 
@@ -169,7 +171,7 @@ async def test_replies_of_another_shape_to_a_heartbeat_and_to_the_cache(tmp_path
     admission = Admission(uuid7(), uuid7(), uuid7(), datetime.now(UTC), 1)
     async with fake_redis(tmp_path, lambda _: b"*1\r\n:9\r\n") as (_, url), batched(url) as connection:
         with pytest.raises(CountersUnavailableError):
-            await RateCounters(connection).heartbeat(admission.tenant_id, [admission])
+            await WarmingCounters(connection).heartbeat(admission.tenant_id, [admission])
         with pytest.raises(CountersUnavailableError):
             await KeyCache(connection, mac_key=b"m", ttl_seconds=1).find(b"n" * 32)
 
@@ -198,6 +200,18 @@ async def test_a_reset_connection(tmp_path: Path) -> None:
         assert fake.connections == 2
 
 
+async def ponged(connection: BatchedRedis) -> None:
+    """Waits until Redis is no longer given up."""
+    async with asyncio.timeout(BACK_SECONDS):
+        while True:
+            try:
+                assert await connection.call("PING") == b"PONG"
+            except CountersUnavailableError:
+                await asyncio.sleep(0.01)
+            else:
+                return
+
+
 async def test_a_connection_whose_other_end_is_gone_is_left_for_a_new_one(tmp_path: Path) -> None:
     """Half open: nothing is refused and nothing comes. Only the deadline tells."""
     async with (
@@ -208,12 +222,44 @@ async def test_a_connection_whose_other_end_is_gone_is_left_for_a_new_one(tmp_pa
         fake.answer = lambda _: None
         await fails_in_time(connection)
         fake.answer = lambda _: b"+PONG\r\n"
-        assert await connection.call("PING") == b"PONG"
+        await ponged(connection)
         assert fake.connections == 2
 
 
-async def test_a_slow_server_that_still_talks_keeps_its_connection(tmp_path: Path) -> None:
-    """Dropping the connection would lose the calls behind the slow one as well."""
+async def test_after_a_silence_nobody_waits_any_more(mortal: Server) -> None:
+    """Each call once waited out its deadline, so that an outage of minutes cost every request its quarter second."""
+    async with batched(mortal.url, timeout_seconds=2) as connection:
+        await serves_again(connection)
+        with mortal.frozen():
+            with pytest.raises(CountersUnavailableError):
+                await connection.call("PING")
+            began = time.monotonic()
+            for _ in range(1000):
+                with pytest.raises(CountersUnavailableError) as caught:
+                    await connection.call("PING")
+                assert isinstance(caught.value.__cause__, TimeoutError)
+            assert time.monotonic() - began < 1
+        await ponged(connection)
+
+
+async def test_after_a_refused_connection_nobody_waits_any_more(mortal: Server) -> None:
+    async with batched(mortal.url, timeout_seconds=2) as connection:
+        await serves_again(connection)
+        mortal.kill()
+        try:
+            for _ in range(2):  # the end of the connection, then that there is no other
+                with pytest.raises(CountersUnavailableError):
+                    await connection.call("PING")
+            refused = connection.call("PING")
+            assert refused.done()
+            assert isinstance(refused.exception(), CountersUnavailableError)
+        finally:
+            mortal.revive()
+        await ponged(connection)
+
+
+async def test_a_server_that_is_always_too_late_is_given_up(tmp_path: Path) -> None:
+    """Its connection was kept as long as it talked, so that every call waited out its deadline: slow is away, too."""
     async with (
         fake_redis(tmp_path, lambda command: None if command[0] == b"SLOW" else b"+PONG\r\n") as (fake, url),
         batched(url, timeout_seconds=DEADLINE_SECONDS) as connection,
@@ -225,7 +271,57 @@ async def test_a_slow_server_that_still_talks_keeps_its_connection(tmp_path: Pat
             writer.write(b"$4\r\nla")  # it talks, though not enough
         with pytest.raises(CountersUnavailableError):
             await slow
-        for writer in fake._writers:
-            writer.write(b"te\r\n")
-        assert await connection.call("PING") == b"PONG"
-        assert fake.connections == 1
+        assert connection.call("PING").exception() is not None
+        await ponged(connection)
+        assert fake.connections == 2
+
+
+async def test_a_server_that_answers_the_probe_too_late_stays_given_up(tmp_path: Path) -> None:
+    async with (
+        fake_redis(tmp_path, lambda _: b"+PONG\r\n") as (fake, url),
+        batched(url, timeout_seconds=DEADLINE_SECONDS) as connection,
+    ):
+        fake.greets_after_seconds = 2 * DEADLINE_SECONDS
+        await fails_in_time(connection)
+        await asyncio.sleep(3 * DEADLINE_SECONDS)
+        assert connection.call("PING").exception() is not None
+        fake.greets_after_seconds = 0.0
+        await ponged(connection)
+
+
+@pytest.mark.promise("F1", "L1")
+async def test_a_call_carries_the_run_id_of_the_server_that_it_is_sent_to(tmp_path: Path) -> None:
+    """A call that waited over a reconnect would otherwise name the last server, whose memory may be another's."""
+    seen: list[bytes] = []
+
+    def answer(command: list[bytes]) -> bytes:
+        seen.append(command[-1])
+        return b"*1\r\n$4\r\ncold\r\n"
+
+    async with fake_redis(tmp_path, answer) as (fake, url), batched(url) as connection:
+        counters, principal = RateCounters(connection), a_principal()
+        assert await counters.admit(principal, uuid7(), 1) == Cold()
+        fake.reset()
+        await asyncio.sleep(0.01)
+        fake.run_id = b"another"
+        waiting = [asyncio.ensure_future(counters.admit(principal, uuid7(), 1)) for _ in range(3)]
+        assert await asyncio.gather(*waiting) == [Cold()] * 3
+    assert seen == [FakeRedis.RUN_ID, b"another", b"another", b"another"]
+
+
+@pytest.mark.promise("F1", "L1")
+async def test_a_server_that_evicts_is_not_talked_to(server: Server) -> None:
+    """It was asked when the gateway started; a failover to a replica of other settings came later."""
+    async with batched(server.url) as connection:
+        await serves_again(connection)
+        server.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+        try:
+            server.ask("CLIENT", "KILL", "TYPE", "normal")
+            await asyncio.sleep(0.01)
+            error = await fails_in_time(connection)
+            assert isinstance(error.__cause__, EvictingStoreError)
+            with pytest.raises(EvictingStoreError):
+                await RateCounters(connection).check_eviction_policy()
+        finally:
+            server.ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
+        await serves_again(connection)

@@ -5,12 +5,12 @@ import random
 
 import pytest
 
-from neuronetz_gateway.counters.admissions import Closing, RateCounters, Refused
+from neuronetz_gateway.counters.admissions import Closing, Refused
 from neuronetz_gateway.counters.connection import BatchedRedis
 from neuronetz_gateway.domain.admission import Admission
 from neuronetz_gateway.domain.identifier import uuid7
 from neuronetz_gateway.domain.limit import Limits
-from tests.support.counters import a_principal
+from tests.support.counters import WarmingCounters, a_principal
 
 TPM = 600
 WINDOW_SECONDS = 1
@@ -25,7 +25,7 @@ def most_in_a_window(settled: list[tuple[Admission, int]]) -> int:
     return most
 
 
-async def crowd(counters: RateCounters, seed: int, most_factor: float) -> list[tuple[Admission, int]]:
+async def crowd(counters: WarmingCounters, seed: int, most_factor: float) -> list[tuple[Admission, int]]:
     """A dozen hostile callers, whose requests take up to `most_factor` times what was estimated."""
     principal, dice = a_principal(tenant=Limits(tpm=TPM)), random.Random(seed)
     settled: list[tuple[Admission, int]] = []
@@ -49,7 +49,7 @@ async def crowd(counters: RateCounters, seed: int, most_factor: float) -> list[t
 
 @pytest.mark.promise("L3")
 async def test_settled_tokens_never_pass_the_limit_in_any_trailing_window(connection: BatchedRedis) -> None:
-    settled = await crowd(RateCounters(connection, window_seconds=WINDOW_SECONDS), seed=1, most_factor=1.0)
+    settled = await crowd(WarmingCounters(connection, window_seconds=WINDOW_SECONDS), seed=1, most_factor=1.0)
     assert most_in_a_window(settled) <= TPM
     assert sum(actual for _, actual in settled) > TPM, "the limit was never reached"
 
@@ -57,7 +57,7 @@ async def test_settled_tokens_never_pass_the_limit_in_any_trailing_window(connec
 @pytest.mark.promise("L3")
 async def test_beyond_the_limit_goes_only_what_was_in_flight_at_its_estimate(connection: BatchedRedis) -> None:
     """An estimate may be too low: then what is over it passes, but from its settlement on it counts in full."""
-    settled = await crowd(RateCounters(connection, window_seconds=WINDOW_SECONDS), seed=2, most_factor=2.0)
+    settled = await crowd(WarmingCounters(connection, window_seconds=WINDOW_SECONDS), seed=2, most_factor=2.0)
     # At every admission the window held at most TPM, with what was in flight at its estimate; what that took besides is
     # at most its estimate once more (the factor), and no more than TPM can have been in flight.
     assert TPM < most_in_a_window(settled) <= 2 * TPM
@@ -66,7 +66,7 @@ async def test_beyond_the_limit_goes_only_what_was_in_flight_at_its_estimate(con
 @pytest.mark.promise("L3")
 @pytest.mark.parametrize("scope", ["tenant", "key"])
 async def test_after_settlement_the_rest_is_exact(connection: BatchedRedis, scope: str) -> None:
-    counters, dice = RateCounters(connection), random.Random(3)
+    counters, dice = WarmingCounters(connection), random.Random(3)
     limits = Limits(tpm=100_000)
     principal = a_principal(tenant=limits) if scope == "tenant" else a_principal(key=limits)
     used = 0

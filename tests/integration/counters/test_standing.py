@@ -7,14 +7,14 @@ from datetime import timedelta
 
 import pytest
 
-from neuronetz_gateway.counters.admissions import Closing, RateCounters, Refused
+from neuronetz_gateway.counters.admissions import Closing, Cold, RateCounters, Refused
 from neuronetz_gateway.counters.connection import BatchedRedis
 from neuronetz_gateway.domain.admission import Admission
 from neuronetz_gateway.domain.identifier import uuid7
 from neuronetz_gateway.domain.limit import Limits
 from neuronetz_gateway.domain.principal import Principal
 from neuronetz_gateway.domain.standing import AxisStanding
-from tests.support.counters import Server, a_principal
+from tests.support.counters import Server, WarmingCounters, a_principal
 from tests.support.window_book import Entry, WindowBook
 
 # By the scope that mostly binds: the tenant's limits, those of its keys.
@@ -27,7 +27,7 @@ LIMITS = {
 class Traffic:
     """Several keys of one tenant at random, one step after another, so that every figure is known."""
 
-    def __init__(self, counters: RateCounters, tenant: Limits, keys: Sequence[Limits]) -> None:
+    def __init__(self, counters: WarmingCounters, tenant: Limits, keys: Sequence[Limits]) -> None:
         self.counters, self.book, self.dice = counters, WindowBook(1), random.Random(5)
         tenant_id = uuid7()
         self.principals = [a_principal(tenant=tenant, key=limits, tenant_id=tenant_id) for limits in keys]
@@ -71,7 +71,7 @@ class Traffic:
 @pytest.mark.parametrize("scope", ["tenant", "key"])
 async def test_what_is_told_equals_a_count_of_our_own(connection: BatchedRedis, scope: str) -> None:
     """Also what a look tells: it reads with the same script as an admission, so neither can disagree."""
-    traffic = Traffic(RateCounters(connection, window_seconds=1), *LIMITS[scope])
+    traffic = Traffic(WarmingCounters(connection, window_seconds=1), *LIMITS[scope])
     for step in range(400):
         await traffic.step()
         if step % 10 == 0:
@@ -82,7 +82,7 @@ async def test_what_is_told_equals_a_count_of_our_own(connection: BatchedRedis, 
 
 
 async def test_a_look_writes_nothing(server: Server, connection: BatchedRedis) -> None:
-    counters = RateCounters(connection, window_seconds=1)
+    counters = WarmingCounters(connection, window_seconds=1)
     principal = a_principal(key=Limits(rpm=5))
     for _ in range(3):
         await counters.admit(principal, uuid7(), 10)
@@ -92,14 +92,17 @@ async def test_a_look_writes_nothing(server: Server, connection: BatchedRedis) -
         names = [name.decode() for name in server.ask("KEYS", "*")]
         return {name: server.ask("DUMP", name) for name in names}
 
+    stranger = uuid7()
+    await counters.make_warm(stranger)
     before = stored()
     for _ in range(3):
         await counters.look(principal.tenant_id, principal.api_key_id)
-        await counters.look(uuid7(), uuid7())
+        await counters.look(stranger, uuid7())
+    assert await RateCounters(connection).look(uuid7(), uuid7()) == Cold()
     assert stored() == before
 
 
-async def test_a_key_that_never_asked_holds_nothing(counters: RateCounters) -> None:
+async def test_a_key_that_never_asked_holds_nothing(counters: WarmingCounters) -> None:
     seen = await counters.look(uuid7(), uuid7())
     assert seen.key == seen.tenant
     standing = seen.key.held_against(Limits(rpm=5, tpm=7, concurrent=2))
@@ -108,7 +111,7 @@ async def test_a_key_that_never_asked_holds_nothing(counters: RateCounters) -> N
 
 
 @pytest.mark.promise("L7")
-async def test_without_limits_nothing_is_told(counters: RateCounters) -> None:
+async def test_without_limits_nothing_is_told(counters: WarmingCounters) -> None:
     verdict = await counters.admit(a_principal(key=Limits(concurrent=1)), uuid7(), 10)
     assert isinstance(verdict, Admission)
     assert verdict.standing is None
@@ -116,7 +119,7 @@ async def test_without_limits_nothing_is_told(counters: RateCounters) -> None:
 
 @pytest.mark.promise("L7")
 async def test_all_is_left_again_at_the_moment_that_was_told(connection: BatchedRedis) -> None:
-    counters = RateCounters(connection, window_seconds=1)
+    counters = WarmingCounters(connection, window_seconds=1)
     principal = a_principal(key=Limits(rpm=3, tpm=100))
     for _ in range(2):
         last = await counters.admit(principal, uuid7(), 30)
@@ -137,7 +140,7 @@ async def test_all_is_left_again_at_the_moment_that_was_told(connection: Batched
 
 
 @pytest.mark.promise("L7")
-async def test_of_fifty_at_once_each_is_told_another_rest(counters: RateCounters) -> None:
+async def test_of_fifty_at_once_each_is_told_another_rest(counters: WarmingCounters) -> None:
     principal = a_principal(key=Limits(rpm=60), tenant=Limits(rpm=80))
     verdicts = await asyncio.gather(*(counters.admit(principal, uuid7(), 0) for _ in range(50)))
     rests = [verdict.standing.requests for verdict in verdicts if isinstance(verdict, Admission) and verdict.standing]

@@ -6,22 +6,22 @@ from itertools import accumulate
 
 import pytest
 
-from neuronetz_gateway.counters.admissions import Closing, RateCounters, Refused
+from neuronetz_gateway.counters.admissions import Closing, Refused
 from neuronetz_gateway.counters.connection import BatchedRedis
 from neuronetz_gateway.domain.admission import Admission
 from neuronetz_gateway.domain.identifier import uuid7
 from neuronetz_gateway.domain.limit import Limits
 from neuronetz_gateway.domain.principal import Principal
-from tests.support.counters import Server, a_principal, batched, requests_left, tokens_left
+from tests.support.counters import Server, WarmingCounters, a_principal, batched, requests_left, tokens_left
 
 
-async def admitted(counters: RateCounters, principal: Principal, tokens: int = 0) -> Admission:
+async def admitted(counters: WarmingCounters, principal: Principal, tokens: int = 0) -> Admission:
     verdict = await counters.admit(principal, uuid7(), tokens)
     assert isinstance(verdict, Admission)
     return verdict
 
 
-async def refused(counters: RateCounters, principal: Principal, tokens: int = 0) -> Refused:
+async def refused(counters: WarmingCounters, principal: Principal, tokens: int = 0) -> Refused:
     verdict = await counters.admit(principal, uuid7(), tokens)
     assert isinstance(verdict, Refused)
     return verdict
@@ -48,7 +48,7 @@ async def test_of_two_thousand_concurrent_requests_at_sixty_a_minute_exactly_six
     limits = Limits(rpm=60)
     principal = a_principal(tenant=limits) if scope == "tenant" else a_principal(key=limits)
     async with batched(server.url, timeout_seconds=10) as one, batched(server.url, timeout_seconds=10) as other:
-        processes = (RateCounters(one), RateCounters(other))
+        processes = (WarmingCounters(one), WarmingCounters(other))
         verdicts = await asyncio.gather(*(processes[index % 2].admit(principal, uuid7(), 10) for index in range(2_000)))
     passed = [verdict for verdict in verdicts if isinstance(verdict, Admission)]
     assert len(passed) == 60
@@ -58,7 +58,7 @@ async def test_of_two_thousand_concurrent_requests_at_sixty_a_minute_exactly_six
 
 @pytest.mark.promise("L1", "L3")
 async def test_no_trailing_window_ever_holds_more_than_the_limit(connection: BatchedRedis) -> None:
-    counters = RateCounters(connection, window_seconds=1)
+    counters = WarmingCounters(connection, window_seconds=1)
     principal = a_principal(key=Limits(rpm=7), tenant=Limits(tpm=500))
     dice = random.Random(20)
     passed: list[Admission] = []
@@ -89,7 +89,7 @@ async def test_no_trailing_window_ever_holds_more_than_the_limit(connection: Bat
 async def test_the_moment_named_by_a_refusal_is_honest(
     connection: BatchedRedis, limits: Limits, tokens: int, axis: str
 ) -> None:
-    counters = RateCounters(connection, window_seconds=1)
+    counters = WarmingCounters(connection, window_seconds=1)
     principal = a_principal(key=limits)
     first = await admitted(counters, principal, tokens)
     await admitted(counters, principal, tokens)
@@ -105,7 +105,7 @@ async def test_the_moment_named_by_a_refusal_is_honest(
 
 
 async def test_a_large_request_is_told_to_wait_until_enough_tokens_have_left(connection: BatchedRedis) -> None:
-    counters = RateCounters(connection, window_seconds=2)
+    counters = WarmingCounters(connection, window_seconds=2)
     principal = a_principal(tenant=Limits(tpm=100))
     await admitted(counters, principal, 40)
     await asyncio.sleep(1)
@@ -115,7 +115,7 @@ async def test_a_large_request_is_told_to_wait_until_enough_tokens_have_left(con
     assert large.retry_after_seconds - small.retry_after_seconds == pytest.approx(1, abs=0.1)
 
 
-async def test_of_several_limits_the_one_that_takes_longest_is_named(counters: RateCounters) -> None:
+async def test_of_several_limits_the_one_that_takes_longest_is_named(counters: WarmingCounters) -> None:
     principal = a_principal(tenant=Limits(concurrent=1), key=Limits(rpm=1))
     await admitted(counters, principal)
     assert (await refused(counters, principal)).limit == "key.rpm"
@@ -126,7 +126,7 @@ async def test_of_several_limits_the_one_that_takes_longest_is_named(counters: R
     "limits", [Limits(rpm=2), Limits(tpm=200), Limits(concurrent=2)], ids=["rpm", "tpm", "concurrent"]
 )
 @pytest.mark.parametrize("scope", ["tenant", "key"])
-async def test_a_refusal_writes_nothing(server: Server, counters: RateCounters, scope: str, limits: Limits) -> None:
+async def test_a_refusal_writes_nothing(server: Server, counters: WarmingCounters, scope: str, limits: Limits) -> None:
     principal = a_principal(tenant=limits) if scope == "tenant" else a_principal(key=limits)
     for _ in range(2):
         await admitted(counters, principal, 100)
@@ -138,7 +138,7 @@ async def test_a_refusal_writes_nothing(server: Server, counters: RateCounters, 
 @pytest.mark.promise("L2")
 @pytest.mark.parametrize("is_answered", [True, False], ids=["known", "answer-lost"])
 async def test_an_undone_admission_leaves_every_axis_as_it_was(
-    server: Server, counters: RateCounters, is_answered: bool
+    server: Server, counters: WarmingCounters, is_answered: bool
 ) -> None:
     limits = Limits(rpm=10, tpm=1_000, concurrent=10)
     principal = a_principal(tenant=limits, key=limits)
@@ -155,7 +155,7 @@ async def test_an_undone_admission_leaves_every_axis_as_it_was(
 
 
 async def test_an_admission_that_arrives_after_its_undoing_is_not_admitted(
-    server: Server, counters: RateCounters
+    server: Server, counters: WarmingCounters
 ) -> None:
     principal, late = a_principal(key=Limits(rpm=1)), uuid7()
     assert await counters.close(Closing(late, principal.tenant_id, principal.api_key_id, None, 10, None)) == 0
@@ -167,7 +167,7 @@ async def test_an_admission_that_arrives_after_its_undoing_is_not_admitted(
 
 @pytest.mark.promise("L3")
 @pytest.mark.parametrize("actual", [0, 40, 100, 250])
-async def test_settled_tokens_replace_the_estimate(counters: RateCounters, actual: int) -> None:
+async def test_settled_tokens_replace_the_estimate(counters: WarmingCounters, actual: int) -> None:
     principal = a_principal(tenant=Limits(tpm=1_000))
     admission = await admitted(counters, principal, 100)
     assert tokens_left(admission) == 900
@@ -176,7 +176,7 @@ async def test_settled_tokens_replace_the_estimate(counters: RateCounters, actua
 
 
 async def test_tokens_are_corrected_in_the_second_of_the_admission(server: Server, connection: BatchedRedis) -> None:
-    counters = RateCounters(connection, window_seconds=5)
+    counters = WarmingCounters(connection, window_seconds=5)
     principal = a_principal()
     admission = await admitted(counters, principal, 100)
     await asyncio.sleep(1.05)
@@ -188,7 +188,7 @@ async def test_tokens_are_corrected_in_the_second_of_the_admission(server: Serve
     assert rates[b"requests"] == b"1"
 
 
-async def test_closing_twice_corrects_once(counters: RateCounters) -> None:
+async def test_closing_twice_corrects_once(counters: WarmingCounters) -> None:
     principal = a_principal(key=Limits(tpm=1_000))
     admission = await admitted(counters, principal, 100)
     assert [await counters.close(Closing.of(admission, 40)) for _ in range(3)] == [1, 0, 0]
@@ -196,7 +196,7 @@ async def test_closing_twice_corrects_once(counters: RateCounters) -> None:
 
 
 async def test_what_settles_after_its_window_changes_nothing(server: Server, connection: BatchedRedis) -> None:
-    counters = RateCounters(connection, window_seconds=1)
+    counters = WarmingCounters(connection, window_seconds=1)
     principal = a_principal()
     late = await admitted(counters, principal, 100)
     await asyncio.sleep(2.1)
@@ -206,7 +206,7 @@ async def test_what_settles_after_its_window_changes_nothing(server: Server, con
     assert {name: value for name, value in server.contents().items() if "rates" in name} == before
 
 
-async def test_the_same_admission_asked_for_again_counts_once(server: Server, counters: RateCounters) -> None:
+async def test_the_same_admission_asked_for_again_counts_once(server: Server, counters: WarmingCounters) -> None:
     principal, admission_id = a_principal(key=Limits(rpm=1, concurrent=1, tpm=10)), uuid7()
     first = await counters.admit(principal, admission_id, 10)
     before = server.contents()
@@ -216,7 +216,7 @@ async def test_the_same_admission_asked_for_again_counts_once(server: Server, co
 
 
 async def test_the_totals_always_equal_the_buckets(server: Server, connection: BatchedRedis) -> None:
-    counters = RateCounters(connection, window_seconds=1)
+    counters = WarmingCounters(connection, window_seconds=1)
     principal, dice = a_principal(), random.Random(7)
     for _ in range(6):
         batch = [await admitted(counters, principal, dice.randint(0, 50)) for _ in range(10)]
@@ -230,7 +230,7 @@ async def test_the_totals_always_equal_the_buckets(server: Server, connection: B
 
 
 async def test_whatever_is_written_vanishes_by_itself(server: Server, connection: BatchedRedis) -> None:
-    counters = RateCounters(connection, window_seconds=1)
+    counters = WarmingCounters(connection, window_seconds=1)
     principal = a_principal()
     for _ in range(3):
         await counters.close(Closing.of(await admitted(counters, principal, 5), None))
@@ -242,7 +242,7 @@ async def test_whatever_is_written_vanishes_by_itself(server: Server, connection
 
 
 @pytest.mark.promise("L9")
-async def test_a_tenant_far_over_its_limit_does_not_touch_another(counters: RateCounters) -> None:
+async def test_a_tenant_far_over_its_limit_does_not_touch_another(counters: WarmingCounters) -> None:
     greedy, quiet = a_principal(tenant=Limits(rpm=5)), a_principal(tenant=Limits(rpm=5))
     verdicts = await asyncio.gather(*(counters.admit(greedy, uuid7(), 0) for _ in range(100)))
     assert sum(isinstance(verdict, Admission) for verdict in verdicts) == 5

@@ -19,7 +19,7 @@ WITHOUT_TENANT = {
     "ApiKeys.find_by_prefixes",  # the same for many at once
     "ApiKeys.get_by_prefix",  # operators name keys by their prefix
     "AuditLog.ensure_partitions",  # touches no row
-    "Revocations.list_since",  # each process cuts the streams of whichever tenant
+    "Revocations.find_lost",  # each process cuts the streams of whichever tenant
     "Tenants.get_by_name",  # operators name tenants
     "Tenants.list",  # operators
 }

@@ -131,6 +131,7 @@ async def test_a_settlement_before_its_reservation_neither_charges_nor_frees(wor
     async with running_ledger(world.url) as ledger:
         ask = make_ask()
         ledger.settle(completed(ask.id, 999))
+        await ledger._settling.drain()  # else it could arrive second
         reservation = await ledger.reserve(caller, ask)
         assert reservation.id == ask.id
         assert await world.usage(caller) == {(0, 150)}

@@ -5,6 +5,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Coroutine, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from neuronetz_gateway.domain.identifier import uuid7
 from neuronetz_gateway.errors import UnavailableError
 from neuronetz_gateway.repositories.ledger import Ledger, ReservationRequest, Verdict
 from neuronetz_gateway.services.budgeting import BudgetLedger
+from neuronetz_gateway.services.process_life import ProcessLife
 from tests.support.ledgers import World, completed, make_ask, make_database, refusal_of, running_ledger, until
 
 _SESSION = "select pid from pg_stat_activity where application_name like 'neuronetz-gateway reserve %'"
@@ -178,7 +180,9 @@ async def _patiently(ledger: BudgetLedger, world: World, prefix: str) -> Any:
 @pytest.mark.promise("F2", "F5")
 async def test_postgres_may_come_after_the_ledger(world: World) -> None:
     database = make_database("postgresql+asyncpg://gateway@/gateway?host=/nowhere")
-    ledger = BudgetLedger(Ledger(database), process_id=uuid7(), statement_timeout_seconds=1, close_within_seconds=0.2)
+    repository = Ledger(database)
+    life = ProcessLife(repository, new_id=uuid7)
+    ledger = BudgetLedger(repository, life=life, statement_timeout_seconds=1, close_within_seconds=0.2)
     await ledger.start()
     with pytest.raises(UnavailableError):
         await ledger.reserve(await world.caller(), make_ask())
@@ -265,7 +269,7 @@ async def test_a_release_finds_the_refusal_of_the_day_before(world: World) -> No
     """The audit log's key has the day in it, so around midnight the same request could get two rows."""
     caller = await world.caller()
     async with running_ledger(world.url) as ledger:
-        ask = make_ask()
+        ask = make_ask(admitted_at=datetime.now(UTC) - timedelta(days=1))
         reservation = await ledger.reserve(caller, ask)
         ledger.refuse(refusal_of(caller, ask))
         await until(lambda: world.count("audit_log"))
@@ -280,11 +284,11 @@ class OddLedger(ForgetfulLedger):
 
     shown: ClassVar[Counter[str]] = Counter()
 
-    async def heartbeat(self, process_id: UUID, *, host: str, pid: int) -> None:
+    async def heartbeat(self, process_id: UUID, *, host: str, pid: int) -> datetime | None:
         self.shown["heartbeat"] += 1
         if self.shown["heartbeat"] == 2:
             raise RuntimeError("nobody thought of this")
-        await super().heartbeat(process_id, host=host, pid=pid)
+        return await super().heartbeat(process_id, host=host, pid=pid)
 
     async def end_sessions(self, sessions: Iterable[str]) -> set[str]:
         self.shown["end_sessions"] += 1

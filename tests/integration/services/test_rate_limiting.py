@@ -9,14 +9,19 @@ from datetime import timedelta
 import pytest
 import pytest_asyncio
 
-from neuronetz_gateway.counters.admissions import RateCounters
 from neuronetz_gateway.counters.errors import CountersUnavailableError
 from neuronetz_gateway.domain.identifier import uuid7
 from neuronetz_gateway.domain.limit import Limits
 from neuronetz_gateway.domain.principal import Principal
-from neuronetz_gateway.errors import InvalidRequestError, RateLimitedError, UnauthenticatedError
+from neuronetz_gateway.errors import (
+    AnswerCutError,
+    GatewayError,
+    InvalidRequestError,
+    RateLimitedError,
+    UnauthenticatedError,
+)
 from neuronetz_gateway.services.rate_limiting import LimitReachedError, RateLimiter
-from tests.support.counters import Server, a_principal, batched
+from tests.support.counters import Server, WarmingCounters, a_principal, batched, no_ledger
 
 type Limiting = Callable[..., AbstractAsyncContextManager[RateLimiter]]
 
@@ -41,8 +46,8 @@ def limiting(server: Server) -> Limiting:
         *, timeout_seconds: float = 2.0, lease_seconds: float = 30.0, heartbeat_seconds: float = 5.0
     ) -> AsyncIterator[RateLimiter]:
         async with batched(server.url, timeout_seconds=timeout_seconds) as connection:
-            counters = RateCounters(connection, lease_seconds=lease_seconds)
-            limiter = RateLimiter(counters, heartbeat_seconds=heartbeat_seconds, jitter=lambda: 0.5)
+            counters = WarmingCounters(connection, lease_seconds=lease_seconds)
+            limiter = RateLimiter(counters, warm=no_ledger, heartbeat_seconds=heartbeat_seconds, jitter=lambda: 0.5)
             await limiter.start()
             try:
                 yield limiter
@@ -219,7 +224,7 @@ async def test_an_open_admission_outlives_its_lease_by_heartbeats(limiting: Limi
     principal = a_principal(key=Limits(concurrent=1))
     async with limiting(lease_seconds=0.5, heartbeat_seconds=0.1) as limiter:
         admission = await limiter.admit(principal, uuid7(), 1)
-        limiter.guard(admission, lambda: pytest.fail("the lease was lost"))
+        limiter.guard(admission, lambda _: pytest.fail("the lease was lost"))
         await asyncio.sleep(1.0)
         with pytest.raises(RateLimitedError):
             await limiter.admit(principal, uuid7(), 1)
@@ -229,30 +234,49 @@ async def test_whoever_lost_its_place_is_told(limiting: Limiting, server: Server
     principal = a_principal()
     async with limiting(heartbeat_seconds=0.05) as limiter:
         admission = await limiter.admit(principal, uuid7(), 1)
-        lost = asyncio.Event()
-        limiter.guard(admission, lost.set)
+        lost: asyncio.Queue[GatewayError] = asyncio.Queue()
+        limiter.guard(admission, lost.put_nowait)
         server.ask("ZREM", f"nz:{{{principal.tenant_id.hex}}}:leases", admission.id.hex)
         async with asyncio.timeout(2):
-            await lost.wait()
+            assert "its place under the limits was lost" in (await lost.get()).message
+
+
+async def test_only_what_matches_is_cut_once_with_its_reason(limiting: Limiting) -> None:
+    principal, other = a_principal(), a_principal()
+    async with limiting() as limiter:
+        mine, waiting, foreign = [await limiter.admit(each, uuid7(), 1) for each in (principal, principal, other)]
+        told: list[GatewayError] = []
+        limiter.guard(mine, told.append)
+        limiter.guard(foreign, lambda _: pytest.fail("another key's"))
+        error = AnswerCutError("revoked")
+        assert limiter.cut(lambda each: each.api_key_id == principal.api_key_id, lambda: error) == 2
+        assert limiter.running == (foreign,)
+        assert limiter.cut(lambda each: each.api_key_id == principal.api_key_id, lambda: error) == 0
+        assert limiter.guard(waiting, told.append) is error  # it was about to be forwarded
+        await asyncio.sleep(0)
+        assert told == [error]
+        limiter.close(mine, 1)
+        limiter.guard(mine, lambda _: pytest.fail("it is closed"))
+        assert limiter.open_admissions == 2
 
 
 async def test_an_owner_that_fails_when_told_does_not_end_the_heartbeats(limiting: Limiting, server: Server) -> None:
     seen: asyncio.Queue[str] = asyncio.Queue()
     asyncio.get_running_loop().set_exception_handler(lambda _, context: seen.put_nowait(str(context["exception"])))
 
-    def fail() -> None:
+    def fail(_: GatewayError) -> None:
         raise RuntimeError("owner")
 
     principal = a_principal()
     async with limiting(heartbeat_seconds=0.05) as limiter:
         first, second = [await limiter.admit(principal, uuid7(), 1) for _ in range(2)]
-        told = asyncio.Event()
+        told: asyncio.Queue[GatewayError] = asyncio.Queue()
         limiter.guard(first, fail)
-        limiter.guard(second, told.set)
+        limiter.guard(second, told.put_nowait)
         leases = f"nz:{{{principal.tenant_id.hex}}}:leases"
         server.ask("ZREM", leases, first.id.hex)
         async with asyncio.timeout(2):
             assert await seen.get() == "owner"
             server.ask("ZREM", leases, second.id.hex)
-            await told.wait()
+            await told.get()
     assert seen.empty()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from neuronetz_gateway.cli.main import COMMANDS, one_line, status_of
+from neuronetz_gateway.cli.main import COMMANDS, GROUPS, one_line, status_of
 from neuronetz_gateway.embedded.child import EmbeddedError
 from neuronetz_gateway.errors import NotFoundError
 from tests.support.commands import command
@@ -14,12 +14,14 @@ def test_every_command_of_the_contract_is_there() -> None:
     assert {entry.name for entry in COMMANDS} == {
         "create-tenant", "create-key", "list-keys", "revoke-key", "rotate-key", "set-budget", "set-limits",
         "set-models", "show-usage", "list-models", "list-tenants", "suspend-tenant", "migrate", "serve", "quickstart",
+        "set-prompt-logging", "adjust-usage", "audit list", "audit export", "audit reconcile", "audit list-prompts",
+        "audit show-prompt", "audit erase-prompts",
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in COMMANDS])
 def test_the_help_page_of_each_command_has_examples(name: str) -> None:
-    page = command(name, "--help")
+    page = command(*name.split(), "--help")
     assert page.status == 0
     assert "Examples:" in page.out
     assert f"neuronetz-gateway {name}" in page.out
@@ -30,7 +32,15 @@ def test_the_help_page_of_each_command_has_examples(name: str) -> None:
 def test_the_first_page_names_every_command() -> None:
     page = command("--help")
     assert page.status == 0
-    assert all(entry.name in page.out for entry in COMMANDS)
+    assert all(entry.name.split()[0] in page.out for entry in COMMANDS)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_the_page_of_a_group_names_its_commands(group: str) -> None:
+    page = command(group, "--help")
+    assert page.status == 0
+    names = [entry.name.split() for entry in COMMANDS]
+    assert all(name[1] in page.out for name in names if name[0] == group and len(name) > 1)
 
 
 @pytest.mark.parametrize(

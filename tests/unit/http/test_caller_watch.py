@@ -7,6 +7,7 @@ import pytest
 from starlette.types import Receive
 
 from neuronetz_gateway.domain.audit import Outcome
+from neuronetz_gateway.errors import AnswerCutError
 from neuronetz_gateway.http.caller_watch import LISTEN_AFTER_SECONDS, CallerWatch, RelayEndedError
 from neuronetz_gateway.http.common_timer import CommonTimer
 
@@ -40,10 +41,10 @@ async def test_the_total_time_ends_the_relay() -> None:
 
 async def test_the_first_reason_stands() -> None:
     with pytest.raises(RelayEndedError) as ended, _watch(_never, total_seconds=60) as watch:
-        watch.end(Outcome.CUT)
+        watch.end(Outcome.CUT, error := AnswerCutError("revoked"))
         watch.end(Outcome.CALLER_LEFT)
         await asyncio.Event().wait()
-    assert ended.value.outcome is Outcome.CUT
+    assert (ended.value.outcome, ended.value.told) == (Outcome.CUT, error)
 
 
 async def test_a_finished_relay_cannot_be_ended_any_more() -> None:

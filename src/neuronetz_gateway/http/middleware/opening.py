@@ -1,5 +1,6 @@
 """Step 1: the exchange of a request, opened here, with its refusal recorded."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime
 from time import monotonic
@@ -7,12 +8,13 @@ from uuid import UUID
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from neuronetz_gateway.domain.audit import USER_AGENT_CHARACTERS, Outcome, RefusalEvent, printable
-from neuronetz_gateway.errors import GatewayError
+from neuronetz_gateway.domain.audit import Outcome, RefusalEvent
+from neuronetz_gateway.errors import GatewayError, ShuttingDownError
 from neuronetz_gateway.http.address import Networks, caller_address
+from neuronetz_gateway.http.draining import Drain
 from neuronetz_gateway.http.exchange import Exchange, attach
-from neuronetz_gateway.http.request_id import request_id_of
-from neuronetz_gateway.services.budgeting import BudgetLedger
+from neuronetz_gateway.http.request_id import request_id_of, user_agent_of
+from neuronetz_gateway.services.refusal_recording import RefusalRecorder
 from neuronetz_gateway.surfaces.surface import Endpoint
 
 
@@ -22,12 +24,13 @@ class OpeningMiddleware:
         app: ASGIApp,
         *,
         endpoint: Endpoint,
-        ledger: BudgetLedger,
+        refusals: RefusalRecorder,
+        drain: Drain,
         trusted_proxies: Networks,
         new_id: Callable[[], UUID],
         now: Callable[[], datetime],
     ) -> None:
-        self.app, self.endpoint, self.ledger = app, endpoint, ledger
+        self.app, self.endpoint, self.refusals, self.drain = app, endpoint, refusals, drain
         self.trusted_proxies, self.new_id, self.now = trusted_proxies, new_id, now
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -36,7 +39,7 @@ class OpeningMiddleware:
             request_id=request_id_of(scope),
             endpoint=self.endpoint,
             address=caller_address(scope, self.trusted_proxies),
-            user_agent=_user_agent(scope),
+            user_agent=user_agent_of(scope),
             started_at=monotonic(),
         )
         attach(scope, exchange)
@@ -45,21 +48,26 @@ class OpeningMiddleware:
         except GatewayError as error:
             self._record(exchange, error)
             raise
+        except asyncio.CancelledError:
+            # Only the server cancels, at the end of its drain; what had begun is closed by it, unfinished.
+            if not self.drain.cutting or exchange.response_started:
+                raise
+            ended = ShuttingDownError()
+            self._record(exchange, ended)
+            raise ended from None
 
     def _record(self, exchange: Exchange, error: GatewayError) -> None:
-        """One audit row a refusal; a request that held a reservation has its row from the settlement."""
+        """One audit row a refusal, or a share of one; what held a reservation has its row from the settlement."""
         exchange.status, exchange.reason = error.status, getattr(error, "limit", error.code)
         if exchange.known_reservation is not None:
             return
         exchange.outcome = Outcome.REFUSED
         principal = exchange.known_principal
-        if principal is None:
-            return
-        self.ledger.refuse(
+        self.refusals.record(
             RefusalEvent(
                 id=exchange.id,
-                tenant_id=principal.tenant_id,
-                api_key_id=principal.api_key_id,
+                tenant_id=None if principal is None else principal.tenant_id,
+                api_key_id=None if principal is None else principal.api_key_id,
                 endpoint=exchange.endpoint.path,
                 model=exchange.model,
                 request_id=exchange.request_id,
@@ -68,12 +76,6 @@ class OpeningMiddleware:
                 status=error.status,
                 reason=exchange.reason,
                 refused_at=self.now(),
-            )
+            ),
+            alone=error.in_doubt,
         )
-
-
-def _user_agent(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"user-agent":
-            return printable(value.decode("latin-1"), USER_AGENT_CHARACTERS)
-    return ""

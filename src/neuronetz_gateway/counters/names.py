@@ -1,0 +1,32 @@
+"""What the keys of a tenant in Redis are called."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class KeyNames:
+    """All keys of one tenant share a hash tag, so that Redis Cluster can serve later (DESIGN §4)."""
+
+    prefix: str = "nz"
+
+    def tenant(self, tenant_id: UUID) -> str:
+        """What all its keys begin with."""
+        return f"{self.prefix}:{{{tenant_id.hex}}}"
+
+    def warm(self, tenant_id: UUID) -> str:
+        """The sentinel: holds the run id of the server that knows this tenant."""
+        return f"{self.tenant(tenant_id)}:warm"
+
+    def rebuild(self, tenant_id: UUID, rebuild_id: UUID) -> str:
+        """The mark of one rebuild that is under way."""
+        return f"{self.tenant(tenant_id)}:rebuild:{rebuild_id.hex}"
+
+    def rates_and_leases(self, tenant_id: UUID, api_key_id: UUID) -> tuple[str, str, str, str]:
+        """The tenant's rates, the key's, the tenant's leases, the key's."""
+        tenant, key = self.tenant(tenant_id), api_key_id.hex
+        return f"{tenant}:rates", f"{tenant}:rates:{key}", f"{tenant}:leases", f"{tenant}:leases:{key}"
+
+    def undone(self, tenant_id: UUID, admission_id: UUID) -> str:
+        """The mark of an admission that was undone before it arrived."""
+        return f"{self.tenant(tenant_id)}:undone:{admission_id.hex}"

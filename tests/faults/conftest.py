@@ -1,0 +1,33 @@
+"""Gateways that may be killed, on real stores before a fake Ollama."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from neuronetz_gateway.wiring import Services, build_services
+from tests.support.fake_ollama import FakeOllama
+from tests.support.forks import Zygote
+from tests.support.gateways import make_settings
+from tests.support.stores import Stores
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Zygote]:
+    """Killing a hundred gateways means starting a hundred: see tests/support/zygote.py."""
+    process = Zygote()
+    yield process
+    process.close()
+
+
+@pytest.fixture
+async def management(stores: Stores, ollama: FakeOllama) -> AsyncIterator[Services]:
+    """The services as the command line has them."""
+    services = build_services(make_settings(stores, ollama.base_url))
+    yield services
+    await services.aclose()
+
+
+@pytest.fixture
+def env_path(tmp_path: Path) -> Path:
+    return tmp_path / "gateway.env"

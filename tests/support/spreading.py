@@ -1,0 +1,77 @@
+"""How the tests of one run are spread over several workers (`-n`)."""
+
+import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+# type: ignores: xdist is without types
+from xdist.scheduler.loadscope import LoadScopeScheduling  # type: ignore[import-untyped]
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own is made there, for its owner alone
+ROOM_BYTES = 1 << 30
+# Together, since their last test looks at what all of them have shown.
+_TOGETHER = "tests/conformance/"
+# Many small files, so they come last: no worker then waits for long for another's last file.
+_LAST = ("tests/unit/", "tests/architecture/")
+
+
+class WholeFiles(LoadScopeScheduling):  # type: ignore[misc]
+    """Gives a file to one worker: fixtures of a module are made once, its tests keep their order."""
+
+    def __init__(self, config: pytest.Config, log: object) -> None:
+        super().__init__(config, log)
+        config.option.loadscopereorder = False  # the order is that of `in_order`
+
+    def _split_scope(self, nodeid: str) -> str:
+        return unit_of(nodeid)
+
+
+def unit_of(nodeid: str) -> str:
+    """What goes to one worker as a whole."""
+    return _TOGETHER if nodeid.startswith(_TOGETHER) else nodeid.partition("::")[0]
+
+
+def comes_late(nodeid: str) -> bool:
+    return nodeid.startswith(_LAST)
+
+
+class Room:
+    """Where tests run: several at once, or one alone.
+
+    Its locks are the kernel's, so a worker that dies leaves none behind. Whoever wants it alone keeps the door until
+    the others are out; without the door they would come back in, test after test.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._door, self._floor = folder / "door.lock", folder / "floor.lock"
+
+    @contextmanager
+    def entered(self, *, alone: bool) -> Iterator[None]:
+        """Waits until there is room; held until left."""
+        with ExitStack() as inside:
+            with _locked(self._door, fcntl.LOCK_EX):
+                inside.enter_context(_locked(self._floor, fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
+            yield
+
+
+@contextmanager
+def _locked(path: Path, how: int) -> Iterator[None]:
+    with path.open("ab") as file:
+        fcntl.flock(file, how)
+        yield
+
+
+def room_of(config: pytest.Config) -> Room | None:
+    """The room that the workers of this run share; None where there are no others."""
+    if not hasattr(config, "workerinput"):
+        return None
+    return Room(Path(config.getoption("basetemp")).parent)
+
+
+def has_memory_to_spare() -> bool:
+    """Whether data may be kept in memory: a container often has next to no /dev/shm."""
+    return MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= ROOM_BYTES
