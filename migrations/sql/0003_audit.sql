@@ -60,7 +60,7 @@ declare
   rows audit_log[];
   -- a row of today shows by itself; one of yesterday has to be looked for, in all partitions, since each is locked then
   look boolean := exists (select 1 from unnest(refusals) f where audit_before_today_r1(f.refused_at));
-  tried boolean := false;
+  tries integer := 0;
 begin
   loop
     -- distinct: the first of an id is its row
@@ -78,11 +78,11 @@ begin
       return coalesce(cardinality(rows), 0);
     exception when unique_violation then
       -- there since an earlier call, or by the release of the same request just now: either is seen the second time
-      if tried then
+      tries := tries + 1;
+      if tries > 4 then
         raise;
       end if;
       look := true;
-      tried := true;
     end;
   end loop;
 end $$

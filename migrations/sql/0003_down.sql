@@ -2,7 +2,7 @@ drop function audit_log_drop_day, audit_window_r1, prompt_log_purge, prompt_log_
 -- ;;
 drop type refusal_r2
 -- ;;
-drop function audit_before_today_r1, audit_append_r1, audit_text_r1, reserve_r2
+drop function admitted_r1, audit_before_today_r1, audit_append_r1, audit_text_r1, reserve_r2, budget_open_r1
 -- ;;
 drop type reservation_request_r2
 -- ;;
@@ -32,7 +32,7 @@ alter table api_keys drop column prompt_log_seconds
 -- ;;
 drop index reservations_process_id_idx, reservations_tenant_id_idx
 -- ;;
-alter table reservations drop column estimated
+alter table reservations drop column estimated_tokens
 -- ;;
 alter table processes drop column swept_at
 -- ;;

@@ -3,6 +3,14 @@ create type reservation_request_r2 as (
   day timestamptz, month timestamptz, prompt_bound bigint, output_wanted bigint, estimated bigint,
   model text, endpoint text, request_id text, address text, user_agent text, admitted_at timestamptz)
 -- ;;
+-- What is open of a scope in a window, for a usage row that has to be made anew: somebody may have deleted it.
+create function budget_open_r1(tenant_id uuid, scope_id uuid, period text, window_start timestamptz) returns bigint
+language sql stable as $$
+  select coalesce(sum(r.reserved), 0)::bigint from reservations r
+  where r.tenant_id = $1 and ($2 = $1 or r.api_key_id = $2)
+    and case $3 when 'daily' then r.day = $4 when 'monthly' then r.month = $4 else true end
+$$
+-- ;;
 -- As reserve_r1; a process that was swept as dead gets 'swept' instead of a grant, since what it reserved now would be
 -- charged as abandoned.
 -- One verdict a request, in the order of the requests: granted_tokens of output, or refused_by: 'stale', or the
@@ -29,8 +37,9 @@ declare
   written bigint;
   expected bigint;
 begin
-  insert into budget_usage (tenant_id, scope_id, period, window_start)
-    select distinct q.tenant_id, w.scope_id, w.period, w.window_start
+  insert into budget_usage (tenant_id, scope_id, period, window_start, reserved)
+    select distinct q.tenant_id, w.scope_id, w.period, w.window_start,
+                    budget_open_r1(q.tenant_id, w.scope_id, w.period, w.window_start)
     from unnest(requests) q cross join lateral budget_windows_r1(q.tenant_id, q.api_key_id, q.day, q.month) w
     where not exists (select 1 from budget_usage u
       where (u.scope_id, u.period, u.window_start) = (w.scope_id, w.period, w.window_start))
@@ -103,6 +112,9 @@ begin
       else
         granted_tokens := greatest(least(wanted[i], coalesce(rooms[tightest], 9223372036854775807) - prompts[i]), 0);
         need := prompts[i] + granted_tokens;
+        if need is null or wanted[i] is null then
+          raise null_value_not_allowed using message = 'a prompt bound or an output cap is missing';
+        end if;
         if tightest is not null then
           for s in i * 6 - 5 .. i * 6 loop
             rooms[places[s]] := rooms[places[s]] - need;
@@ -118,7 +130,7 @@ begin
     select q.*, n.need from unnest(requests) with ordinality q
     join unnest(needs) with ordinality n (need, ordinality) using (ordinality) where n.need is not null
   ), written_down as (
-    insert into reservations (id, process_id, tenant_id, api_key_id, day, month, reserved, prompt_bound, estimated, model,
+    insert into reservations (id, process_id, tenant_id, api_key_id, day, month, reserved, prompt_bound, estimated_tokens, model,
                               endpoint, request_id, address, user_agent, admitted_at)
     select h.id, h.process_id, h.tenant_id, h.api_key_id, h.day, h.month, h.need, h.prompt_bound, h.estimated, h.model,
            h.endpoint, h.request_id, h.address, h.user_agent, h.admitted_at from held h

@@ -12,9 +12,19 @@ declare
   written bigint;
   expected bigint;
   look boolean;
-  tried boolean := false;
+  tries integer := 0;
 begin
   perform 1 from reservations r where r.id in (select s.id from unnest(settlements) s) order by r.id for update;
+
+  insert into budget_usage (tenant_id, scope_id, period, window_start, reserved)
+    select distinct r.tenant_id, w.scope_id, w.period, w.window_start,
+                    budget_open_r1(r.tenant_id, w.scope_id, w.period, w.window_start)
+    from unnest(settlements) s join reservations r on r.id = s.id
+    cross join lateral budget_windows_r1(r.tenant_id, r.api_key_id, r.day, r.month) w
+    where not exists (select 1 from budget_usage u
+      where (u.scope_id, u.period, u.window_start) = (w.scope_id, w.period, w.window_start))
+    order by 2, 3, 4
+    on conflict do nothing;
 
   perform 1 from budget_usage u
     where (u.scope_id, u.period, u.window_start) in (
@@ -24,7 +34,8 @@ begin
     order by u.scope_id, u.period, u.window_start for update;
 
   with gone as (
-    delete from reservations r using (select distinct on (s.id) s.* from unnest(settlements) s) s where r.id = s.id
+    delete from reservations r using (
+      select distinct on (s.id) s.* from unnest(settlements) with ordinality s order by s.id, s.ordinality) s where r.id = s.id
     returning r.*, s.outcome, s.status, s.prompt_tokens, s.output_tokens, s.charged_tokens, s.estimated as uncertain,
               s.first_byte_ms, s.duration_ms
   ), sums as (
@@ -52,20 +63,19 @@ begin
     fresh_rows := gone_rows;
     if look then
       select array_agg(g order by g.id) into fresh_rows from unnest(gone_rows) g
-        where not exists (select 1 from audit_log a
-          where a.id = g.id and a.recorded_on between (now() at time zone 'UTC')::date - 1 and (now() at time zone 'UTC')::date);
+        where not (g.outcome = 'not_forwarded' and exists (select 1 from audit_log a where a.id = g.id
+          and a.recorded_on between (g.admitted_at at time zone 'UTC')::date - 1 and (now() at time zone 'UTC')::date));
     end if;
     begin
       perform audit_append_r1(settle_r2.writer, fresh_rows);
       exit;
     exception when unique_violation then
-      -- the refusal of the same request came between; what is charged must have its row, so recovery looks once more
-      if tried or exists (select 1 from unnest(gone_rows) g join audit_log a on a.id = g.id
-          where g.outcome = 'abandoned' and a.recorded_on = (now() at time zone 'UTC')::date) then
+      -- the refusal of the same request came between; what is charged must have its own row, so it fails instead
+      tries := tries + 1;
+      if tries > 4 then
         raise;
       end if;
       look := true;
-      tried := true;
     end;
   end loop;
   return coalesce((select array_agg(g.id) from unnest(gone_rows) g), '{}');
@@ -74,7 +84,9 @@ end $$
 -- Charges in full what processes held whose last heartbeat is older than `age`, as abandoned; returns how many requests.
 -- A swept process can reserve nothing more under its id. What somebody else is just settling is left to them.
 -- What was refused meanwhile was never forwarded: its reservation, committed too late for its caller, costs nothing.
-create function abandon_r1(writer uuid, age interval, most integer) returns integer
+-- heard_at is the last good heartbeat of whoever sweeps: where the clock jumped since, as of a machine that slept, nothing
+-- is done, since it would make the heartbeats of all look old.
+create function abandon_r1(writer uuid, age interval, most integer, heard_at timestamptz) returns integer
 language plpgsql as $$
 declare
   today date := (now() at time zone 'UTC')::date;
@@ -82,16 +94,27 @@ declare
   alone settlement_r1;
   ended integer := 0;
 begin
+  if now() - heard_at > age / 2 then
+    return 0;
+  end if;
   update processes set swept_at = now() where id in (
     select p.id from processes p where p.swept_at is null and p.heartbeat_at < now() - age for update skip locked);
   -- without a row: it was committed after its process had taken its leave
-  select array_agg(case when exists (select 1 from audit_log a where a.id = d.id and a.recorded_on between today - 1 and today)
+  select array_agg(case when exists (select 1 from audit_log a where a.id = d.id
+                  and a.recorded_on between (d.admitted_at at time zone 'UTC')::date - 1 and today)
            then row(d.id, 'not_forwarded', 503, 0, 0, 0, false, null, null)::settlement_r1
            else row(d.id, 'abandoned', 0, d.prompt_bound, d.reserved - d.prompt_bound, d.reserved, d.reserved > 0, null,
                     null)::settlement_r1 end order by d.id) into dead
     from (select r.* from reservations r left join processes p on p.id = r.process_id
           where p.swept_at is not null or p.id is null and r.admitted_at < now() - age
           order by r.id limit most for update of r skip locked) d;
+  -- all of them here, in order: what is settled one by one below would take them in the order of the reservations
+  perform 1 from budget_usage u
+    where (u.scope_id, u.period, u.window_start) in (
+      select w.scope_id, w.period, w.window_start
+      from unnest(dead) d join reservations r on r.id = d.id
+      cross join lateral budget_windows_r1(r.tenant_id, r.api_key_id, r.day, r.month) w)
+    order by u.scope_id, u.period, u.window_start for update;
   begin
     ended := cardinality(settle_r2(abandon_r1.writer, coalesce(dead, '{}')));
   exception when integrity_constraint_violation or data_exception then
@@ -104,7 +127,7 @@ begin
       end;
     end loop;
   end;
-  delete from processes p where p.swept_at < now() - interval '1 day'
+  delete from processes p where p.swept_at < now() - interval '30 days'
     and not exists (select 1 from reservations r where r.process_id = p.id);
   return ended;
 end $$
@@ -117,8 +140,9 @@ language plpgsql as $$
 declare
   short text;
 begin
-  insert into budget_usage (tenant_id, scope_id, period, window_start)
-    select adjust_r1.tenant_id, w.scope_id, w.period, w.window_start
+  insert into budget_usage (tenant_id, scope_id, period, window_start, reserved)
+    select adjust_r1.tenant_id, w.scope_id, w.period, w.window_start,
+           budget_open_r1(adjust_r1.tenant_id, w.scope_id, w.period, w.window_start)
     from budget_windows_r1(adjust_r1.tenant_id, adjust_r1.api_key_id, adjust_r1.day, adjust_r1.month) w
     where w.scope_id is not null order by 2, 3, 4
     on conflict do nothing;

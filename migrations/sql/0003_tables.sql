@@ -54,8 +54,8 @@ create table audit_carried (
 -- swept_at: its reservations were charged as abandoned; nothing is reserved for it any more
 alter table processes add column swept_at timestamptz
 -- ;;
--- estimated: what the request holds of its tokens a minute, from which the windows in Redis can be rebuilt
-alter table reservations add column estimated bigint not null default 0
+-- estimated_tokens: what the request holds of its tokens a minute, from which the windows in Redis can be rebuilt
+alter table reservations add column estimated_tokens bigint not null default 0
 -- ;;
 create index reservations_process_id_idx on reservations (process_id)
 -- ;;

@@ -94,7 +94,7 @@ $$
 -- chains of that day must stand before (docs/AUDIT.md). Returns how many rows went.
 -- The lock that a drop needs stops every writer who comes while it is waited for, so the wait should be short (set
 -- lock_timeout) and is begun again `tries` times, with pauses; then raises lock_not_available, with nothing changed.
-create function audit_log_drop_day(gone_day date, tries integer default 20) returns bigint language plpgsql as $$
+create function audit_log_drop_day(gone_day date, tries integer default 1) returns bigint language plpgsql as $$
 declare
   child text := 'audit_log_' || to_char(gone_day, 'YYYYMMDD');
   gone bigint;

@@ -76,7 +76,7 @@ class Settings(BaseSettings):
     metrics_enabled: bool = True
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     drain_accept_s: float = Field(default=5, ge=0)  # from SIGTERM on: not ready any more, still accepting
-    drain_timeout_s: float = Field(default=30, ge=0)
+    drain_timeout_s: float = Field(default=30, ge=0)  # the same: until what still runs is ended
 
     # Stores
     database_url: SecretStr = SecretStr("")
@@ -230,13 +230,16 @@ class Settings(BaseSettings):
         return socket.gethostname()
 
 
-def load_settings(env_file: Path | None = None) -> Settings:
-    """The settings, or SettingsError with one line that names each variable at fault and shows no value."""
+def load_settings(env_file: Path | None = None, given: Mapping[str, str] | None = None) -> Settings:
+    """The settings, or SettingsError with one line that names each variable at fault and shows no value.
+
+    What is `given`, by the names of fields, wins over whatever is set.
+    """
     if env_file is not None and not env_file.is_file():
         raise SettingsError(f"The env file {env_file} {'is no file' if env_file.exists() else 'does not exist'}.")
     try:
         # _env_file is pydantic-settings' own argument, unknown to the type checker
-        return Settings(_env_file=env_file) if env_file else Settings()  # type: ignore[call-arg]
+        return Settings(**{"_env_file": env_file} if env_file else {}, **(given or {}))  # type: ignore[arg-type]
     except ValidationError as error:
         sentences = (_sentence(problem["loc"], problem["msg"]) for problem in error.errors())
         raise SettingsError("; ".join(sentences)) from None

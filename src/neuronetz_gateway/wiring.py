@@ -24,10 +24,12 @@ from neuronetz_gateway.errors import UnavailableError
 from neuronetz_gateway.key_hashing import KeyHasher
 from neuronetz_gateway.observability.metrics import Metrics
 from neuronetz_gateway.prompt_cipher import PromptCipher
+from neuronetz_gateway.repositories.admitted_requests import AdmittedRequests
 from neuronetz_gateway.repositories.ledger import Ledger
 from neuronetz_gateway.services.account import AccountReader
 from neuronetz_gateway.services.adjusting import UsageAdjuster
 from neuronetz_gateway.services.api_keys import KeyRegistry
+from neuronetz_gateway.services.audit_building import AuditServices, audit_services
 from neuronetz_gateway.services.audit_reading import AuditReader
 from neuronetz_gateway.services.authentication import Authenticator
 from neuronetz_gateway.services.background_work import BackgroundWork
@@ -88,6 +90,7 @@ class Services:
     usage: UsageReport
     adjuster: UsageAdjuster
     audit: AuditReader
+    chains: AuditServices
     reconciliation: Reconciliation
     accounts: AccountReader
     prompt_log: PromptLog
@@ -106,6 +109,7 @@ class Services:
         await self.limiter.start()
         await self.recovery.start()
         await self.revocation_watch.start()
+        await self.chains.upkeep.start()
         await self.model_knowledge.start()
 
     async def aclose(self) -> None:
@@ -123,6 +127,7 @@ class Services:
             closing.push_async_callback(self.authenticator.aclose)
             closing.push_async_callback(self.rate_rebuilder.aclose)
             closing.push_async_callback(self.limiter.aclose)
+            closing.push_async_callback(self.chains.upkeep.aclose)
             closing.push_async_callback(self.ledger.aclose)
             closing.push_async_callback(self.refusals.aclose)
             closing.push_async_callback(self.revocation_watch.aclose)
@@ -142,7 +147,9 @@ def build_services(settings: Settings, transport: httpx.AsyncBaseTransport | Non
     cipher, longest = _prompt_cipher(settings), timedelta(days=settings.prompt_log_max_days)
     lane = VerificationLane(hasher, threads=lane_threads(), queue=settings.argon2_queue)
     lookup = KeyLookup(database, timeout_seconds=settings.ledger_timeout_s, clock=time.monotonic)
-    rebuilder = RateRebuilder(database, counters, within_seconds=settings.ledger_timeout_s, happened=metrics.happened)
+    rebuilder = RateRebuilder(
+        AdmittedRequests(database), counters, within_seconds=settings.ledger_timeout_s, happened=metrics.happened
+    )
     limiter = RateLimiter(counters, warm=rebuilder.warm, heartbeat_seconds=settings.heartbeat_s, jitter=random.random)
     reservations = Ledger(database)
     recovery = Recovery(reservations, after_seconds=settings.recovery_after_s, happened=metrics.happened)
@@ -197,6 +204,7 @@ def build_services(settings: Settings, transport: httpx.AsyncBaseTransport | Non
         usage=UsageReport(database, now=utc_now),
         adjuster=UsageAdjuster(database, now=utc_now, new_id=uuid7),
         audit=AuditReader(reporting),
+        chains=audit_services(settings, database, reporting, jitter=random.random, happened=metrics.happened),
         reconciliation=Reconciliation(reporting),
         accounts=AccountReader(
             database,

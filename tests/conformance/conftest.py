@@ -14,6 +14,7 @@ from neuronetz_gateway.counters.admissions import RateCounters
 from neuronetz_gateway.embedded.postgres import EmbeddedPostgres
 from neuronetz_gateway.embedded.valkey import EmbeddedValkey
 from neuronetz_gateway.http.caller_connection import CallerConnection
+from neuronetz_gateway.repositories.admitted_requests import AdmittedRequests
 from neuronetz_gateway.services.rate_limiting import RateLimiter
 from neuronetz_gateway.services.rate_rebuilding import RateRebuilder
 from neuronetz_gateway.settings import Settings
@@ -138,7 +139,7 @@ def _worse(one: str | None, other: str) -> str:
 def _with_short_windows(settings: Settings) -> Services:
     services = build_services(settings)
     counters = RateCounters(services.redis, window_seconds=WINDOW_SECONDS, lease_seconds=settings.lease_s)
-    rebuilder = RateRebuilder(services.database, counters, within_seconds=settings.ledger_timeout_s)
+    rebuilder = RateRebuilder(AdmittedRequests(services.database), counters, within_seconds=settings.ledger_timeout_s)
     limiter = RateLimiter(counters, warm=rebuilder.warm, heartbeat_seconds=settings.heartbeat_s, jitter=random.random)
     return replace(services, counters=counters, limiter=limiter, rate_rebuilder=rebuilder)
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import httpx
 import pytest
 
 from neuronetz_gateway.domain.limit import Limits
+from neuronetz_gateway.upstream.transport import OllamaTransport
 from neuronetz_gateway.wiring import Services
 from tests.support.factories import make_tenancy
 from tests.support.fake_ollama import FakeOllama, Script
@@ -36,14 +39,21 @@ async def hold(http: httpx.AsyncClient) -> None:
         await asyncio.sleep(LOOK_SECONDS)
 
 
-async def holding(member: Member, key: str, ollama: FakeOllama) -> list[asyncio.Task[None]]:
-    """All places held through one gateway, asked for when there is one."""
-    http = member.http(key, limits=httpx.Limits(max_connections=STREAMS + 1))
-    tasks = [asyncio.create_task(hold(http))]
-    await ollama.wait_for(lambda: ollama.in_flight == 1, 60)
-    tasks += [asyncio.create_task(hold(http)) for _ in range(STREAMS - 1)]
-    await ollama.wait_for(lambda: ollama.in_flight == STREAMS, 60)
-    return tasks
+@asynccontextmanager
+async def holding(member: Member, key: str, ollama: FakeOllama) -> AsyncIterator[list[asyncio.Task[None]]]:
+    """All places held through one gateway, asked for when there is one; let go on leaving."""
+    # httpx's own transport loses connections whose callers are cancelled, which a gateway then waits for
+    async with member.http(key, transport=OllamaTransport()) as http:
+        tasks = [asyncio.create_task(hold(http))]
+        await ollama.wait_for(lambda: ollama.in_flight == 1, 60)
+        tasks += [asyncio.create_task(hold(http)) for _ in range(STREAMS - 1)]
+        await ollama.wait_for(lambda: ollama.in_flight == STREAMS, 60)
+        try:
+            yield tasks
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def slots_come_back(
@@ -56,20 +66,17 @@ async def slots_come_back(
     settings = make_settings(stores, ollama.base_url, **leases)
     async with fleet(zygote, write_env_file(env_path, settings), 2) as gateways:
         one, other = gateways.members
-        first = await holding(one, tenancy.key, ollama)
-        async with other.http(tenancy.key) as http:
-            refused = await http.post("/api/chat", json=STREAM)
-        assert refused.status_code == httpx.codes.TOO_MANY_REQUESTS
-        killed = time.monotonic()
-        await gateways.kill(0)
-        ended = await asyncio.gather(*first, return_exceptions=True)
-        assert all(isinstance(error, httpx.TransportError) for error in ended), ended
+        async with holding(one, tenancy.key, ollama) as held:
+            async with other.http(tenancy.key) as http:
+                refused = await http.post("/api/chat", json=STREAM)
+            assert refused.status_code == httpx.codes.TOO_MANY_REQUESTS
+            killed = time.monotonic()
+            await gateways.kill(0)
+            ended = await asyncio.gather(*held, return_exceptions=True)
+            assert all(isinstance(error, httpx.TransportError) for error in ended), ended
         await ollama.wait_idle()
-        second = await holding(other, tenancy.key, ollama)
-        took = time.monotonic() - killed
-        for task in second:
-            task.cancel()
-        await asyncio.gather(*second, return_exceptions=True)
+        async with holding(other, tenancy.key, ollama):
+            took = time.monotonic() - killed
     print(f"L5: kill -9 with {STREAMS} streams: all slots back after {took:.1f} s, the lease is {settings.lease_s} s")
     assert ollama.max_in_flight == STREAMS
     assert took <= settings.lease_s + ASKING_SECONDS

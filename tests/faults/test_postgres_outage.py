@@ -29,6 +29,7 @@ MEMORY_MIB = 50
 FIRST_SECONDS, BACK_SECONDS, SLACK = 1, 5, 3
 WARM_SECONDS = 2.0
 LOOK_SECONDS = 0.1
+GAP_SECONDS = 0.25
 TIMES = {"ledger_timeout_s": 0.9, "database_statement_timeout_s": 2, "redis_timeout_s": 0.25}
 
 
@@ -118,8 +119,9 @@ async def test_an_outage_under_load_costs_no_memory_and_no_stream(
         settings = make_settings(faulty.stores, faulty.upstream_url, **TIMES)
         async with gateway_process(write_env_file(env_path, settings)) as gateway:
             load = Load(gateway, tenancy.key)
-            gate, begun = asyncio.Event(), [asyncio.Event() for _ in range(RUNNING)]
-            ollama.next(*(Script(gate=gate, gate_after_records=2) for _ in begun))
+            begun = [asyncio.Event() for _ in range(RUNNING)]
+            tokens = int((WARM_SECONDS + seconds * 0.8) / GAP_SECONDS)  # they end while Postgres is away
+            ollama.next(*(Script(tokens=tokens, gap_seconds=GAP_SECONDS) for _ in begun))
             async with gateway.http(tenancy.key) as http:
                 streams = [asyncio.create_task(_stream(http, event)) for event in begun]
                 await asyncio.gather(*(event.wait() for event in begun))
@@ -129,7 +131,6 @@ async def test_an_outage_under_load_costs_no_memory_and_no_stream(
                     memory = Memory(gateway.process.pid)
                     first, went_up = await _outage(faulty, load, memory, ollama, seconds)
                     refused, waits = load.statuses[httpx.codes.SERVICE_UNAVAILABLE], sorted(load.seconds[LANES:])
-                    gate.set()
                     ends = await asyncio.gather(*streams)
                     load.forget()
                     faulty.heal()

@@ -20,6 +20,7 @@ PHASES: dict[str, tuple[bool, Callable[[asyncio.Event], Script]]] = {
 }
 
 
+@pytest.mark.alone
 @pytest.mark.promise("S1")
 @pytest.mark.parametrize("phase", PHASES)
 async def test_the_upstream_is_given_up_within_a_second(
@@ -111,3 +112,31 @@ async def test_half_a_second_of_silence_does_not_look_like_leaving(gateway: Live
     async with gateway.http(tenancy.key) as http:
         answer: httpx.Response = await http.post("/api/chat", json=CHAT)
     assert answer.status_code == 200
+
+
+@pytest.mark.promise("S1", "D1")
+async def test_a_caller_who_leaves_while_it_waits_for_the_ledger_keeps_nothing(
+    gateway: LiveGateway, stores: Stores, ollama: FakeOllama
+) -> None:
+    """Nothing tells of its leaving before the relay; from there on the model server is given up as ever."""
+    tenancy = await make_tenancy(gateway.services)
+    async with stores.transaction() as other:
+        await other.execute("lock table reservations in exclusive mode")
+        asked = [asyncio.create_task(_ask(gateway, tenancy, streamed=streamed)) for streamed in (True, False) * 5]
+        async with asyncio.timeout(5):
+            while gateway.services.ledger.pending < len(asked):
+                await asyncio.sleep(0.01)
+        for each in asked:
+            each.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+        ollama.script = Script(gate=asyncio.Event())
+    left_at = asyncio.get_running_loop().time()
+    async with asyncio.timeout(5):
+        while gateway.services.limiter.open_admissions:
+            await asyncio.sleep(0.01)
+        await settled(stores, tenancy)
+    assert all(hit.closed_at is not None and hit.closed_at - left_at <= 1.0 for hit in ollama.hits)
+    rows = await stores.fetch("select outcome from audit_log")
+    assert len(rows) == len(asked)
+    assert {row["outcome"] for row in rows} <= {"caller_left", "not_forwarded"}
+    assert sum(row["outcome"] == "caller_left" for row in rows) == len(ollama.hits)

@@ -57,6 +57,7 @@ async def outcomes(stores: Stores) -> list[tuple[str, int]]:
     return sorted((row["outcome"], row["status"]) for row in rows)
 
 
+@pytest.mark.alone
 @pytest.mark.promise("O4")
 async def test_whoever_still_asks_is_served_and_told_to_go_elsewhere(stores: Stores, ollama: FakeOllama) -> None:
     """uvicorn closes its listener at once: a balancer that looks twice a second sent its callers to a closed port."""

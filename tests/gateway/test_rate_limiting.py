@@ -136,3 +136,20 @@ async def test_a_raised_limit_lets_the_next_request_in(gateway: LiveGateway, oll
         await gateway.services.api_keys.set_limits(prefix, {"tpm": None})
         assert (await http.post("/v1/chat/completions", json=large)).status_code == 200
     assert len(ollama.hits) == 3
+
+
+@pytest.mark.promise("L9")
+async def test_a_tenant_at_twenty_times_its_limit_costs_another_nothing(
+    gateway: LiveGateway, ollama: FakeOllama
+) -> None:
+    ollama.script = Script(tokens=3, gap_seconds=0.002)
+    greedy = await make_tenancy(gateway.services, tenant_limits=Limits(rpm=30, tpm=5_000_000, concurrent=4))
+    modest = await make_tenancy(gateway.services, tenant_limits=Limits(rpm=60, concurrent=2))
+    crowd = asyncio.create_task(statuses_of([gateway], greedy.key, 20 * 30, at_once=40))
+    async with gateway.http(modest.key) as http:
+        answers = [(await http.post("/api/chat", json=CHAT)).status_code for _ in range(60)]
+    seen = await crowd
+    print(f"L9: {seen[429]} refusals of a tenant at 20 times its limit, {len(answers) - answers.count(200)} of another")
+    assert answers == [200] * 60
+    assert seen[200] <= 30
+    assert seen[429] == 600 - seen[200]

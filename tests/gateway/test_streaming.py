@@ -133,6 +133,7 @@ async def latest_record_seconds(http: httpx.AsyncClient, ollama: FakeOllama, end
     return max(arrived - written for arrived, written in zip(arrived_at[:-1], written_at, strict=True))
 
 
+@pytest.mark.alone
 @pytest.mark.promise("S5")
 async def test_every_record_leaves_within_20_ms_of_its_arrival(gateway: LiveGateway, ollama: FakeOllama) -> None:
     """Of three turns the best counts, since another program may have the machine for longer than that."""

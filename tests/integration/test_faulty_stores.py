@@ -1,4 +1,4 @@
-"""A real gateway behind fault proxies feels each of them, which the stores themselves do not."""
+"""A real gateway feels each fault proxy, which the stores themselves do not."""
 
 import httpx
 

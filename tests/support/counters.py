@@ -1,5 +1,6 @@
 """A real Valkey with counters on it, as the tests of limits need them."""
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -12,7 +13,7 @@ from uuid import UUID
 import redis
 import redis.asyncio
 
-from neuronetz_gateway.counters.admissions import Cold, RateCounters, Seen, Verdict
+from neuronetz_gateway.counters.admissions import Cold, RateCounters, RebuildNotBegun, Seen, Verdict
 from neuronetz_gateway.counters.connection import BatchedRedis
 from neuronetz_gateway.domain.admission import Admission
 from neuronetz_gateway.domain.identifier import uuid7
@@ -35,6 +36,11 @@ class Server:
     def ask(self, *command: str | int | bytes) -> Any:
         """Runs one command on a connection of its own."""
         with redis.Redis.from_url(self.url) as client:
+            return client.execute_command(*command)
+
+    def ask_as(self, password: str, *command: str | int | bytes) -> Any:
+        """The same with a password."""
+        with redis.Redis.from_url(self.url, password=password) as client:
             return client.execute_command(*command)
 
     def contents(self) -> dict[str, object]:
@@ -112,8 +118,12 @@ class WarmingCounters(RateCounters):
 
     async def make_warm(self, tenant_id: UUID) -> None:
         rebuild_id = uuid7()
-        if await self.begin_rebuild(tenant_id, rebuild_id) is not None:
+        begun = await self.begin_rebuild(tenant_id, rebuild_id, within_seconds=60)
+        if isinstance(begun, datetime):
             assert await self.finish_rebuild(tenant_id, rebuild_id, 1, self.history)
+        while begun is RebuildNotBegun.UNDER_WAY:
+            await asyncio.sleep(0.001)
+            begun = await self.begin_rebuild(tenant_id, rebuild_id, within_seconds=60)
 
 
 async def no_ledger(principal: Principal) -> None:

@@ -27,6 +27,9 @@ PATIENCE_SECONDS = 60.0
 _LEAVES_WITHIN_SECONDS = 0.15
 _ELSEWHERE = 0.02  # how often a caller goes to another gateway without need, so that a new process is found
 _RETRY_SECONDS = 0.02
+# Whoever is refused comes back a moment later, or callers would be busy with nothing but refusals.
+_REFUSED = {429, 503}
+_COMES_BACK_SECONDS = 0.03
 
 
 class End(StrEnum):
@@ -118,6 +121,8 @@ class FaultLoad:
             member = await self._until_taken(dice, clients, member, told, leaves=number in leaving)
             if told.ended is End.BROKEN:
                 member = (member + 1) % len(clients)
+            if told.status in _REFUSED:
+                await asyncio.sleep(_COMES_BACK_SECONDS)
 
     async def _until_taken(
         self, dice: random.Random, clients: Sequence[httpx.AsyncClient], member: int, told: Told, *, leaves: bool

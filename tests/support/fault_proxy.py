@@ -1,4 +1,4 @@
-"""A TCP proxy before one real server, whose faults are switched on and off while it runs."""
+"""A TCP proxy before one real server, whose faults are switched while it runs."""
 
 import asyncio
 import contextlib
@@ -190,6 +190,7 @@ class FaultProxy:
             connection.near, _ = await loop.connect_accepted_socket(connection.near_end, accepted)
         except OSError:  # the server itself is away
             accepted.close()
+            connection.cut()
             return
         except asyncio.CancelledError:
             accepted.close()

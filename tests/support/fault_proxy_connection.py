@@ -213,7 +213,8 @@ class Connection:
 
     @property
     def open(self) -> bool:
-        return self.near is not None and not self.near.is_closing()
+        """Whether either end is: of a broken one the other may have to be told yet, once the faults allow it."""
+        return any(end is not None and not end.is_closing() for end in (self.near, self.far))
 
     def answer(self, data: bytes) -> None:
         """In place of the server."""

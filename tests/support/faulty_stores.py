@@ -1,4 +1,4 @@
-"""Postgres, Valkey and the fake Ollama behind fault proxies, with the stores themselves at hand for the witness."""
+"""The stores of a test behind fault proxies, with the stores themselves at hand for the witness."""
 
 import random
 from collections.abc import AsyncIterator

@@ -130,13 +130,15 @@ class GatewayProcess:
 
 
 @asynccontextmanager
-async def gateway_process(env_file: Path, *arguments: str) -> AsyncIterator[GatewayProcess]:
+async def gateway_process(
+    env_file: Path, *arguments: str, command: tuple[str, ...] = (COMMAND,)
+) -> AsyncIterator[GatewayProcess]:
     """`neuronetz-gateway serve` as its own process, ended by SIGTERM."""
     port = free_port()
     log = env_file.with_name(f"gateway-{port}.log")
     with log.open("wb") as out:
         process = await asyncio.create_subprocess_exec(
-            COMMAND, "serve", "--env-file", str(env_file), "--port", str(port), *arguments,
+            *command, "serve", "--env-file", str(env_file), "--port", str(port), *arguments,
             stdout=out, stderr=out, env={"PATH": os.environ["PATH"]},
         )  # fmt: skip
     gateway = GatewayProcess(f"http://127.0.0.1:{port}", process, log)

@@ -1,4 +1,4 @@
-"""Joins what callers saw, what the upstream got, the audit rows and the ledger; tells where they disagree."""
+"""Tells where callers, upstream hits, audit rows, ledger disagree."""
 
 import asyncio
 import time
@@ -20,6 +20,7 @@ _PERHAPS_LOST = {"abandoned", "caller_left", "upstream_broken", "upstream_timed_
 _HAS_OUTPUT = {endpoint.path for endpoint in GENERATING}
 _ROWS = """select id, tenant_id, api_key_id, request_id, endpoint, model, outcome, status, prompt_tokens, output_tokens,
                   charged_tokens, reserved_tokens, estimated, day, month, occurrences from audit_log"""
+_NO_REFUSAL = {200, 502}
 _TOLD_OF_A_KIND = 5
 _LOOK_SECONDS = 0.25
 
@@ -118,7 +119,8 @@ def problems(books: Books, told: Sequence[Told], allowed: Allowed = STRICT) -> l
         _of_hits(books, allowed),
         _of_rows(books, allowed),
         _of_charges(books),
-        _of_callers(books, told, allowed),
+        _of_callers(books, told),
+        _of_the_unwritten(books, told, allowed),
         _of_usage(books),
         _of_reservations(books),
     )
@@ -189,19 +191,31 @@ def _of_charges(books: Books) -> Iterator[str]:
                 yield f"request {number} is {outcome}, charged {charged} tokens, for {hit}"
 
 
-def _of_callers(books: Books, told: Sequence[Told], allowed: Allowed) -> Iterator[str]:
-    rows, hits = numbered(books.rows), {hit.number: hit for hit in books.hits}
+def _of_callers(books: Books, told: Sequence[Told]) -> Iterator[str]:
+    hits = {hit.number: hit for hit in books.hits}
     for each in told:
         hit = hits.get(each.number)
         if each.ended is End.SILENT:
             yield f"the caller of request {each.number} waited in vain: {each}"
-        if each.status is not None and each.number not in rows and not allowed.unwritten(each):
-            yield f"the caller of request {each.number} got {each.status}, and there is no row: {each}"
         if each.ended is End.WHOLE and each.status == 200:
             if hit is None:
                 yield f"the caller of request {each.number} got a whole answer that the upstream never gave"
             elif hit.ended is Ended.CALLER_LEFT:
                 yield f"the caller of request {each.number} got a whole answer, the upstream was left: {hit}"
+
+
+def _of_the_unwritten(books: Books, told: Sequence[Told], allowed: Allowed) -> Iterator[str]:
+    """Refusals of nobody known share rows that count them; everybody else has a row of his own."""
+    rows = numbered(books.rows)
+    unwritten = [each for each in told if each.status is not None and each.number not in rows]
+    unwritten = [each for each in unwritten if not allowed.unwritten(each)]
+    shared = sum(row["occurrences"] - 1 for row in books.rows if row["outcome"] == "refused")
+    refused = [each for each in unwritten if each.status not in _NO_REFUSAL]
+    if shared < len(refused):
+        yield f"{len(refused)} refusals have no row of their own, {shared} are counted in rows that are shared"
+    for each in unwritten:
+        if each not in refused or shared < len(refused):
+            yield f"the caller of request {each.number} got {each.status}, and there is no row: {each}"
 
 
 def _of_usage(books: Books) -> Iterator[str]:

@@ -9,6 +9,7 @@ from neuronetz_gateway.domain.admission import Admission
 from neuronetz_gateway.domain.identifier import uuid7
 from neuronetz_gateway.domain.principal import Principal
 from neuronetz_gateway.errors import StalePrincipalError
+from neuronetz_gateway.repositories.admitted_requests import AdmittedRequests
 from neuronetz_gateway.services.budgeting import BudgetLedger
 from neuronetz_gateway.services.rate_limiting import RateLimiter
 from neuronetz_gateway.services.rate_rebuilding import RateRebuilder
@@ -59,7 +60,7 @@ async def process(world: World, redis_url: str, *, window_seconds: int = 60) -> 
     database = make_database(world.url)
     async with batched(redis_url) as connection, running_ledger(world.url) as ledger:
         counters = RateCounters(connection, window_seconds=window_seconds)
-        rebuilder = RateRebuilder(database, counters, within_seconds=DONE_HOLDING_SECONDS)
+        rebuilder = RateRebuilder(AdmittedRequests(database), counters, within_seconds=DONE_HOLDING_SECONDS)
         limiter = RateLimiter(counters, warm=rebuilder.warm, jitter=lambda: 0.5)
         await limiter.start()
         try:

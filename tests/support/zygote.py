@@ -1,11 +1,4 @@
-"""A process that has imported the gateway already; every line on its stdin makes it fork into `neuronetz-gateway`.
-
-The fork runs the console script's own entry with the given words, as a fresh interpreter would once its imports are
-done: two seconds of processor time each, which a test with a hundred kills cannot pay. It is one process without
-threads, so signals, SIGKILL included, do to it what they do to one that was started from a shell. What is not the same:
-the modules are shared, so one worker a fork (`--workers` would start fresh interpreters). Children end with the zygote,
-which ends when its stdin does.
-"""
+"""A process that has imported the gateway already, to fork into `neuronetz-gateway` as often as it is told."""
 
 import contextlib
 import importlib
@@ -31,7 +24,13 @@ _LATE = (
 
 
 def zygote() -> None:
-    """Forks for every request `{"words", "log", "environment"}`; tells `{"pid"}`, later `{"pid", "status"}`."""
+    """Forks for every line `{"words", "log", "environment"}` on stdin; tells `{"pid"}`, later `{"pid", "status"}`.
+
+    The fork runs the console script's own entry with the given words, as a fresh interpreter would once its imports
+    are done: two seconds of processor time, which a test with a hundred kills cannot pay. It is one process without
+    threads, so signals, SIGKILL included, do to it what they do to one that was started from a shell. It serves with
+    one worker: `--workers` would start fresh interpreters. Children end with the zygote, which ends when stdin does.
+    """
     for name in _LATE:
         importlib.import_module(name)
     told, telling = socket.socketpair()

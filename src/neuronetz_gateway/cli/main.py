@@ -13,6 +13,7 @@ from typer.exceptions import TyperException
 from neuronetz_gateway.cli import (
     adjusting,
     audit,
+    audit_chain,
     audit_prompts,
     budgets,
     keys,
@@ -46,7 +47,7 @@ class Command:
     examples: tuple[str, ...]
 
 
-GROUPS = {"audit": "What was written down: read it, take it out, hold it against what was charged."}
+GROUPS = {"audit": "What was written down: read it, take it out, prove it, hold it against what was charged."}
 
 COMMANDS = (
     Command("quickstart", "Serve", quickstart.quickstart, ("", "--data-dir ~/gateway --port 0 --upstream demo --json")),
@@ -121,6 +122,13 @@ COMMANDS = (
         ("--since 2027-01-01 --until 2027-02-01 --output january.jsonl", "--tenant acme --format csv > acme.csv"),
     ),
     Command("audit reconcile", "Audit", reconciling.reconcile, ("", "--tenant acme --json")),
+    Command(
+        "audit verify",
+        "Audit",
+        audit_chain.verify,
+        ("", "--checkpoints /var/lib/gateway/checkpoints.jsonl", "--public-key 3b6a27bc... --since 2027-01-01 --json"),
+    ),
+    Command("audit checkpoints", "Audit", audit_chain.checkpoints, ("", "--now --limit 1 --json")),
     Command("audit list-prompts", "Audit", audit_prompts.list_prompts, ("--key nz_AbC123xyZ",)),
     Command("audit show-prompt", "Audit", audit_prompts.show_prompt, ("--id 0199f3a2-c4d8-7c1e-9b6f-5a40d2e81733",)),
     Command("audit erase-prompts", "Audit", audit_prompts.erase_prompts, ("--tenant acme", "--key nz_AbC123xyZ")),

@@ -41,6 +41,8 @@ def remark(text: str) -> None:
 
 def shown(text: str) -> str:
     """A text as a terminal may show it: what others have named cannot steer the screen."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 

@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import structlog
@@ -18,9 +18,14 @@ from neuronetz_gateway.wiring import Services, build_services
 _DATABASE = "Is it running, is DATABASE_URL right, has the command migrate been run on it?"
 
 
-def run[T](work: Callable[[Services], Awaitable[T]], env_file: Path | None) -> T:
-    """The result of the work; raises SettingsError for bad settings and whatever GatewayError the work raises."""
-    settings = load_settings(env_file)
+def run[T](
+    work: Callable[[Services], Awaitable[T]], env_file: Path | None, given: Mapping[str, str] | None = None
+) -> T:
+    """The result of the work; raises SettingsError for bad settings and whatever GatewayError the work raises.
+
+    Settings that are `given` win over whatever is set.
+    """
+    settings = load_settings(env_file, given)
     try:
         return run_with(work, settings)
     except UnavailableError as error:

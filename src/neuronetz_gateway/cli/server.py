@@ -5,6 +5,7 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -43,14 +44,17 @@ def serve(
 ) -> None:
     """Serve the gateway until SIGTERM or Ctrl-C, after bringing its database to this version.
 
-    What runs then is finished within DRAIN_TIMEOUT_S. HOST, PORT and WORKERS are settings. Postgres, Redis and Ollama
-    may come later: serve waits for Postgres, /readyz tells what is missing from then on.
+    From SIGTERM on /readyz says 503, requests are taken for DRAIN_ACCEPT_S more, running ones have DRAIN_TIMEOUT_S to
+    end; Ctrl-C takes no more at once, a second signal ends what runs. HOST, PORT and WORKERS are settings. Postgres,
+    Redis and Ollama may come later: serve waits for Postgres, /readyz tells what is missing from then on.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # until uvicorn serves, SIGTERM ends us as Ctrl-C does
     settings = load_settings(env_file)
     number = workers or settings.workers
     address = host or settings.host
     with serving.listen(address, settings.port if port is None else port) as listener:
+        if number == 1:
+            import_module(serving.APP.partition(":")[0])  # takes a second, better now than when Postgres has come
         migrate_when_there(settings.database_url.get_secret_value(), output.remark)
         run_with(_check_redis, settings)
         if env_file is not None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from uuid import UUID
 
 from neuronetz_gateway.counters.connection import BatchedRedis
@@ -22,7 +23,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 _MICROSECOND = timedelta(microseconds=1)
 _UNDO = -1
-_MARK_MILLISECONDS = 10_000  # a rebuild that takes longer has to begin anew
+_MILLISECONDS = 1000
 _FIGURES = 5  # of each scope in the reply of look.lua
 
 
@@ -53,6 +54,13 @@ class Cold:
 @dataclass(frozen=True, slots=True)
 class Outdated:
     """The principal was read before its tenant was rebuilt, so that the ledger would not have it: read it anew."""
+
+
+class RebuildNotBegun(Enum):
+    """Why a tenant is not to be rebuilt now; the values are those of begin_rebuild.lua."""
+
+    WARM = 0
+    UNDER_WAY = -1  # somebody else does it
 
 
 type Verdict = Admission | Refused | Expired | Cold | Outdated
@@ -110,10 +118,7 @@ class RateCounters:
         expires_at = 0 if principal.expires_at is None else (principal.expires_at - _EPOCH) // _MICROSECOND
         reply = await self._redis.run(
             ADMIT,
-            (
-                *self._keys(principal.tenant_id, principal.api_key_id, admission_id),
-                self._names.warm(principal.tenant_id),
-            ),
+            self._keys(principal.tenant_id, principal.api_key_id, admission_id),
             self._window_seconds,
             admission_id.hex,
             estimated_tokens,
@@ -185,26 +190,27 @@ class RateCounters:
         except (TypeError, IndexError) as error:
             raise unavailable(error) from error
 
-    async def begin_rebuild(self, tenant_id: UUID, rebuild_id: UUID) -> datetime | None:
+    async def begin_rebuild(
+        self, tenant_id: UUID, rebuild_id: UUID, *, within_seconds: float
+    ) -> datetime | RebuildNotBegun:
         """From when on the ledger has to be read for a cold tenant: what was admitted before counts no more.
 
-        None where the tenant is warm: somebody else has rebuilt it.
+        The rebuild has to be finished `within_seconds`, or it is given up for another.
         """
-        keys = (self._names.warm(tenant_id), self._names.rebuild(tenant_id, rebuild_id))
-        now = await self._redis.run(BEGIN_REBUILD, keys, _MARK_MILLISECONDS)
+        keys = (self._names.warm(tenant_id), self._names.rebuild(tenant_id))
+        now = await self._redis.run(BEGIN_REBUILD, keys, rebuild_id.hex, round(within_seconds * _MILLISECONDS))
         if type(now) is not int:
             raise unavailable(ValueError(f"The script that begins a rebuild answered {now!r}."))
-        return _moment(now) - (self._window_seconds + 1) * _SECOND if now else None
+        return RebuildNotBegun(now) if now <= 0 else _moment(now) - (self._window_seconds + 1) * _SECOND
 
     async def finish_rebuild(self, tenant_id: UUID, rebuild_id: UUID, version: int, history: RateHistory) -> bool:
-        """Makes a tenant warm with what the ledger remembers of it, unless somebody else has done so.
+        """Makes a tenant warm with what the ledger remembers of it; principals of an earlier version are outdated then.
 
-        Principals of an earlier version are not admitted from then on.
-        False where the server lost its memory since this rebuild began: then nothing is written.
+        False where this rebuild took too long or the server lost its memory since it began: nothing is written.
         """
-        keys, arguments = rebuild_arguments(self._names, tenant_id, rebuild_id, history)
+        keys, arguments = rebuild_arguments(self._names, tenant_id, history)
         written = await self._redis.run(
-            REBUILD, keys, self._window_seconds, self._lease_microseconds, version, *arguments
+            REBUILD, keys, self._window_seconds, self._lease_microseconds, rebuild_id.hex, version, *arguments
         )
         return bool(written == 1)
 
@@ -243,7 +249,11 @@ class RateCounters:
 
     def _keys(self, tenant_id: UUID, api_key_id: UUID, admission_id: UUID) -> tuple[str, ...]:
         names = self._names
-        return (*names.rates_and_leases(tenant_id, api_key_id), names.undone(tenant_id, admission_id))
+        return (
+            *names.rates_and_leases(tenant_id, api_key_id),
+            names.ended(tenant_id, admission_id),
+            names.warm(tenant_id),
+        )
 
 
 def _moment(microseconds: int) -> datetime:

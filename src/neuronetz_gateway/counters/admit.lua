@@ -4,7 +4,7 @@
 -- Of a cold tenant nothing is admitted: it has to be rebuilt. Nor is anything for a principal that was read before the
 -- tenant was rebuilt, since the ledger would not have it.
 --
--- KEYS  1 tenant's rates  2 key's rates  3 tenant's leases  4 key's leases  5 mark of an undone id  6 the tenant's sentinel
+-- KEYS  1 tenant's rates  2 key's rates  3 tenant's leases  4 key's leases  5 mark of an ended id  6 the tenant's sentinel
 -- ARGV  1 window in s  2 id  3 estimated tokens  4 key's expiry in us, 0 never  5 lease in us
 --       6-8 tenant's rpm, tpm, concurrent  9-11 key's; -1 is no limit  12 tenant's version  13 run id
 -- Reply {'admitted', us, standing}  {'refused', us, standing, limit, figure, left, retry in ms}  {'expired'}  {'undone'}

@@ -1,17 +1,18 @@
 -- Ends one admission: frees its places, corrects the tokens of the second it was admitted in, or undoes it altogether.
--- The lease is the record that it is still open, so a repeated call changes nothing, nor does one that comes to a server
--- that has lost its memory: what such a server is given anew is what the ledger holds open then (rebuild.lua).
+-- The lease is the record that it is still open, so a repeated call changes nothing. Where a tenant is cold the end is
+-- noted for the rebuild, which may have read in the ledger that this request is open. warm.lua stands before it.
 --
--- KEYS  1 tenant's rates  2 key's rates  3 tenant's leases  4 key's leases  5 mark of an undone id
+-- KEYS  1 tenant's rates  2 key's rates  3 tenant's leases  4 key's leases  5 mark of an ended id  6 the tenant's sentinel
 -- ARGV  1 id  2 second of admission, 0 unknown  3 estimated tokens  4 actual tokens, -1 undoes  5 lease in us  6 run id
 -- Reply 1 closed, 0 there was nothing to close
 local id, second, estimate, actual = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local lease = tonumber(ARGV[5])
 
-local held_until = redis.call('ZSCORE', KEYS[3], id)
+local cold = not told_at(KEYS[6], ARGV[6])
+local held_until = not cold and redis.call('ZSCORE', KEYS[3], id)
 if not held_until then
   -- An admission whose answer was lost may still be on its way here: the mark refuses it when it arrives.
-  if actual < 0 then redis.call('SET', KEYS[5], 1, 'PX', math.ceil(lease / 1000)) end
+  if cold or actual < 0 then redis.call('SET', KEYS[5], actual, 'PX', math.ceil(lease / 1000)) end
   return 0
 end
 redis.call('ZREM', KEYS[3], id)

@@ -18,15 +18,15 @@ class KeyNames:
         """The sentinel: holds the run id of the server that knows this tenant."""
         return f"{self.tenant(tenant_id)}:warm"
 
-    def rebuild(self, tenant_id: UUID, rebuild_id: UUID) -> str:
-        """The mark of one rebuild that is under way."""
-        return f"{self.tenant(tenant_id)}:rebuild:{rebuild_id.hex}"
+    def rebuild(self, tenant_id: UUID) -> str:
+        """The mark of the rebuild that is under way."""
+        return f"{self.tenant(tenant_id)}:rebuild"
 
     def rates_and_leases(self, tenant_id: UUID, api_key_id: UUID) -> tuple[str, str, str, str]:
         """The tenant's rates, the key's, the tenant's leases, the key's."""
         tenant, key = self.tenant(tenant_id), api_key_id.hex
         return f"{tenant}:rates", f"{tenant}:rates:{key}", f"{tenant}:leases", f"{tenant}:leases:{key}"
 
-    def undone(self, tenant_id: UUID, admission_id: UUID) -> str:
-        """The mark of an admission that was undone before it arrived."""
-        return f"{self.tenant(tenant_id)}:undone:{admission_id.hex}"
+    def ended(self, tenant_id: UUID, admission_id: UUID) -> str:
+        """The mark of an admission whose end came before its beginning, or to a server that did not know the tenant."""
+        return f"{self.tenant(tenant_id)}:ended:{admission_id.hex}"

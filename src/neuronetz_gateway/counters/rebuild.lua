@@ -1,68 +1,75 @@
 -- Writes what the ledger remembers of a tenant that this server does not know, then makes the tenant warm.
 -- warm.lua and rates.lua stand before it.
 --
--- The mark proves that the server has lost nothing since the ledger was read: a rebuild that comes late, after another
--- one and another loss, would make the tenant warm without what was admitted between them.
+-- The mark proves that the server has lost nothing since the rebuild began: one that comes late, after another rebuild and
+-- another loss, would make the tenant warm without what was admitted between them.
 --
--- KEYS  1 the tenant's sentinel  2 mark of this rebuild  3 tenant's rates  4 tenant's leases  then each key's rates, leases
--- ARGV  1 window in s  2 lease in us  3 tenant's version  4 number of buckets
+-- KEYS  1 the tenant's sentinel  2 mark of the rebuild  3 tenant's rates  4 tenant's leases  then each key's rates, leases
+--       then of each open request the mark that it has ended
+-- ARGV  1 window in s  2 lease in us  3 id of the rebuild  4 tenant's version  5 number of keys  6 number of buckets
 --       then of each bucket: place of its key from 1, second, requests, tokens
---       then of each open request: place of its key, id  then the run id
--- Reply 1 the tenant is warm, by this rebuild or by another, 0 what this one read may be out of date
-local lease, version, buckets, run_id = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), ARGV[#ARGV]
+--       then of each open request: place of its key, second, id, tokens  then the run id
+-- Reply 1 the tenant is warm, 0 what was read may be out of date: nothing is written
+local lease, version, keys, buckets = tonumber(ARGV[2]), ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
+local run_id = ARGV[#ARGV]
 local AT_ONCE = 1000 -- the stack of Lua holds 8000
+local FIRST, FIRST_OPEN = 7, 7 + 4 * buckets
 
 if told_at(KEYS[1], run_id) then return 1 end
-if redis.call('GET', KEYS[2]) ~= run_id then return 0 end
+if told_at(KEYS[2], run_id) ~= ARGV[3] then return 0 end
 
--- What a snapshot brought back is not what was.
-for place = 3, #KEYS do redis.call('DEL', KEYS[place]) end
-
-local function add(rates, bucket, requests, tokens)
-  rates.requests, rates.tokens = rates.requests + requests, rates.tokens + tokens
-  for field, count in pairs({ ['r' .. bucket] = requests, ['t' .. bucket] = tokens }) do
-    rates.fields[field] = (rates.fields[field] or 0) + count
-  end
+-- The tenant's scope at 0, then those of its keys. What a snapshot brought back of them is not what was.
+local scopes = {}
+for place = 0, keys do
+  local rates, leases = KEYS[3 + 2 * place], KEYS[4 + 2 * place]
+  redis.call('DEL', rates, leases)
+  scopes[place] = { rates = rates, leases = leases, requests = 0, tokens = 0, fields = {} }
 end
 
-local function write(rates)
-  local batch = { 'requests', rates.requests, 'tokens', rates.tokens, 'tail', oldest }
-  for field, count in pairs(rates.fields) do
+local function count(scope, bucket, requests, tokens)
+  local fields, requests_field, tokens_field = scope.fields, 'r' .. bucket, 't' .. bucket
+  scope.requests, scope.tokens = scope.requests + requests, scope.tokens + tokens
+  fields[requests_field] = (fields[requests_field] or 0) + requests
+  fields[tokens_field] = (fields[tokens_field] or 0) + tokens
+end
+
+local function add(place, bucket, requests, tokens)
+  -- A second that this server's clock has not reached yet counts as this one, lest it counts for too long.
+  bucket = math.min(bucket, second)
+  if bucket < oldest then return end
+  count(scopes[0], bucket, requests, tokens)
+  count(scopes[place], bucket, requests, tokens)
+end
+
+local function write(scope)
+  local batch = { 'requests', scope.requests, 'tokens', scope.tokens, 'tail', oldest }
+  for field, count in pairs(scope.fields) do
     if #batch >= AT_ONCE then
-      redis.call('HSET', rates.key, unpack(batch))
+      redis.call('HSET', scope.rates, unpack(batch))
       batch = {}
     end
     batch[#batch + 1] = field
     batch[#batch + 1] = count
   end
-  redis.call('HSET', rates.key, unpack(batch))
-  redis.call('EXPIRE', rates.key, 2 * window + 10)
+  redis.call('HSET', scope.rates, unpack(batch))
+  redis.call('EXPIRE', scope.rates, 2 * window + 10)
 end
 
-local scopes = {} -- the tenant's at 0, then those of the keys
-for place = 0, (#KEYS - 4) / 2 do
-  scopes[place] = { key = KEYS[3 + 2 * place], leases = KEYS[4 + 2 * place], requests = 0, tokens = 0, fields = {} }
+for i = FIRST, FIRST_OPEN - 1, 4 do
+  add(tonumber(ARGV[i]), tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]))
 end
-
-for i = 5, 4 * buckets + 1, 4 do
-  -- A second that this server's clock has not reached yet counts as this one, lest it counts for too long.
-  local bucket = math.min(tonumber(ARGV[i + 1]), second)
-  if bucket >= oldest then
-    local requests, tokens = tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
-    add(scopes[0], bucket, requests, tokens)
-    add(scopes[tonumber(ARGV[i])], bucket, requests, tokens)
+for i = FIRST_OPEN, #ARGV - 1, 4 do
+  local place, bucket, id, tokens = tonumber(ARGV[i]), tonumber(ARGV[i + 1]), ARGV[i + 2], tonumber(ARGV[i + 3])
+  -- It may have ended after the ledger was read: close.lua left its actual tokens, -1 where it was undone.
+  local ended = tonumber(redis.call('GET', KEYS[5 + 2 * keys + (i - FIRST_OPEN) / 4]))
+  if not ended then
+    redis.call('ZADD', scopes[0].leases, now + lease, id)
+    redis.call('ZADD', scopes[place].leases, now + lease, id)
   end
+  if ended ~= -1 then add(place, bucket, 1, ended or tokens) end
 end
-for place = 0, #scopes do
+for place = 0, keys do
   if scopes[place].requests > 0 then write(scopes[place]) end
-end
-
-for i = 5 + 4 * buckets, #ARGV - 1, 2 do
-  for _, place in ipairs({ 0, tonumber(ARGV[i]) }) do
-    redis.call('ZADD', scopes[place].leases, now + lease, ARGV[i + 1])
-  end
-end
-for place = 0, #scopes do
   redis.call('PEXPIRE', scopes[place].leases, math.ceil(lease / 1000) + 1000)
 end
 

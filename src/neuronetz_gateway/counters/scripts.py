@@ -21,7 +21,7 @@ class Script:
 
 ADMIT = Script.load("warm.lua", "rates.lua", "admit.lua")
 BEGIN_REBUILD = Script.load("warm.lua", "begin_rebuild.lua")
-CLOSE = Script.load("close.lua")
+CLOSE = Script.load("warm.lua", "close.lua")
 HEARTBEAT = Script.load("warm.lua", "heartbeat.lua")
 LOOK = Script.load("warm.lua", "rates.lua", "look.lua")
 REBUILD = Script.load("warm.lua", "rates.lua", "rebuild.lua")

@@ -1,8 +1,9 @@
 """The way to Postgres: pooled transactions for management, links of their own for the ledger."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import Any
 from weakref import WeakSet
 
 import asyncpg
@@ -53,6 +54,7 @@ class Database:
         self._links: list[Link] = []
         self._breakers: list[Breaker] = []
         self._sessions: WeakSet[Session] = WeakSet()
+        self._new_sessions: dict[asyncio.Task[Any] | None, Session] = {}
         self._engine = create_async_engine(
             "postgresql+asyncpg://",
             async_creator=self._remembered(
@@ -80,7 +82,8 @@ class Database:
         try:
             async with AsyncExitStack() as transaction:
                 async with asyncio.timeout(self._connect_timeout_seconds) as having:
-                    connection = await transaction.enter_async_context(self._engine.begin())
+                    with self._no_orphan():
+                        connection = await transaction.enter_async_context(self._engine.begin())
                 yield connection
         except (DBAPIError, PoolTimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             if cancellations() > cancelled_before:
@@ -126,17 +129,33 @@ class Database:
     async def aclose(self) -> None:
         for breaker in self._breakers:
             await breaker.aclose()
-        for link in self._links:
-            await link.aclose()
-        await self._engine.dispose()
+        await asyncio.gather(*(link.aclose() for link in self._links))
+        try:
+            async with asyncio.timeout(self._connect_timeout_seconds):
+                await self._engine.dispose()
+        except TimeoutError:  # a server that hangs hears no goodbye
+            self._give_up_sessions()
 
     def _remembered(self, connect: Connector) -> Connector:
         async def remembered() -> Session:
             session = await connect()
             self._sessions.add(session)
+            self._new_sessions[asyncio.current_task()] = session
             return session
 
         return remembered
+
+    @contextmanager
+    def _no_orphan(self) -> Iterator[None]:
+        """Ends a session that was opened for somebody who has left before SQLAlchemy had got hold of it."""
+        had = False
+        try:
+            yield
+            had = True
+        finally:
+            session = self._new_sessions.pop(asyncio.current_task(), None)
+            if session is not None and not had:
+                session.terminate()
 
     def _give_up_sessions(self) -> None:
         """One session hangs, so the others of the pool hang too: each would cost its next caller the same wait."""

@@ -126,8 +126,7 @@ async def _locked(url: str, work: Callable[[Config], None]) -> None:
     async with _connected(url) as connection:
         try:
             # Asked for again and again, since a time-out of locks would end the waiting for somebody's long migration.
-            while not await connection.scalar(text("select pg_try_advisory_lock(:lock)"), {"lock": _LOCK}):
-                await connection.rollback()
+            while not await _is_ours(connection):  # noqa: ASYNC110 - another process sends no event
                 await asyncio.sleep(_RETRY_SECONDS)
             await connection.commit()  # the lock is the session's, not the transaction's; it goes with the connection
             await connection.run_sync(lambda sync: work(_config(sync)))
@@ -138,6 +137,14 @@ async def _locked(url: str, work: Callable[[Config], None]) -> None:
             if isinstance(error, DBAPIError) and not _state(error).startswith(_PASSING_STATES):
                 raise
             raise UnavailableError("The database cannot be brought to this version at the moment.") from error
+
+
+async def _is_ours(connection: AsyncConnection) -> bool:
+    async with asyncio.timeout(_CONNECT_TIMEOUT_SECONDS):
+        ours = await connection.scalar(text("select pg_try_advisory_lock(:lock)"), {"lock": _LOCK})
+        if not ours:
+            await connection.rollback()
+    return bool(ours)
 
 
 async def _current(url: str) -> str | None:

@@ -129,7 +129,7 @@ reservations = Table(
     Column("address", Text, nullable=False),
     Column("user_agent", Text, nullable=False),
     Column("admitted_at", _MOMENT, nullable=False),
-    Column("estimated", BigInteger, nullable=False, server_default=text("0")),
+    Column("estimated_tokens", BigInteger, nullable=False, server_default=text("0")),
     Index("reservations_process_id_idx", "process_id"),
     Index("reservations_tenant_id_idx", "tenant_id"),
     CheckConstraint("prompt_bound >= 0 AND reserved >= prompt_bound", name="reservations_reserved_check"),

@@ -6,7 +6,7 @@ from uuid import UUID
 
 
 class Bucket(NamedTuple):
-    """What requests of one key, admitted within one second of the epoch, count; the same place may come twice."""
+    """What requests of one key have consumed that were admitted within one second of the epoch, and have ended."""
 
     api_key_id: UUID
     second: int
@@ -15,15 +15,17 @@ class Bucket(NamedTuple):
 
 
 class OpenRequest(NamedTuple):
-    """A request that holds a place."""
+    """A request under way: it holds a place, its estimate, and counts in the second in which it was admitted."""
 
     id: UUID
     api_key_id: UUID
+    second: int
+    estimated_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
 class RateHistory:
-    """All that one tenant was admitted for and that counts yet; `open_requests` are in the buckets, too."""
+    """All that one tenant was admitted for and that counts yet."""
 
     buckets: tuple[Bucket, ...]
     open_requests: tuple[OpenRequest, ...]

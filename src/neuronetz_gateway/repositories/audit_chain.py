@@ -14,7 +14,8 @@ from neuronetz_gateway.domain.checkpoint import SignedCheckpoint
 
 # A head that no chain can have is none to sign; the verifier tells of it.
 _SIGNABLE = (audit_heads.c.sequence > 0) & (func.octet_length(audit_heads.c.hash) == HASH_BYTES)
-_LOCK = text("select pg_try_advisory_xact_lock(hashtext('audit_checkpoint'))")
+_TRY_LOCK = text("select pg_try_advisory_xact_lock(hashtext('audit_checkpoint'))")
+_WAIT_FOR_LOCK = text("select pg_advisory_xact_lock(hashtext('audit_checkpoint'))")
 # A partition is named after its day; rows that came for want of one lie in the default.
 _DAYS = text("""
 select day from (
@@ -30,9 +31,12 @@ class AuditChains:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def lock(self) -> bool:
-        """Whether this transaction is the one that may write a checkpoint or drop a day; never waits."""
-        return bool(await self._connection.scalar(_LOCK))
+    async def lock(self, *, waiting: bool = False) -> bool:
+        """Whether this transaction is the one that may write a checkpoint or drop a day; waits for it if it should."""
+        if waiting:
+            await self._connection.execute(_WAIT_FOR_LOCK)
+            return True
+        return bool(await self._connection.scalar(_TRY_LOCK))
 
     async def now(self) -> datetime:
         """The time of Postgres: no gateway's clock decides when a checkpoint is due, or says when it was written."""
@@ -98,6 +102,15 @@ class AuditChains:
         )
         return [_checkpoint(row) for row in (await self._connection.execute(statement)).all()]
 
+    async def checkpoints_numbered(self, numbers: Sequence[int]) -> list[SignedCheckpoint]:
+        """Those of some checkpoints that are there, by their numbers."""
+        statement = (
+            select(audit_checkpoints)
+            .where(audit_checkpoints.c.number.in_(numbers))
+            .order_by(audit_checkpoints.c.number)
+        )
+        return [_checkpoint(row) for row in (await self._connection.execute(statement)).all()]
+
     async def newest_checkpoints(self, most: int) -> list[SignedCheckpoint]:
         """The newest checkpoints, the newest first."""
         statement = select(audit_checkpoints).order_by(audit_checkpoints.c.number.desc()).limit(most)
@@ -107,9 +120,9 @@ class AuditChains:
         """Days (UTC) with something of the audit log in them, older than `kept` days before today, the oldest first."""
         return list((await self._connection.execute(_DAYS, {"kept": kept, "most": most})).scalars())
 
-    async def drop_day(self, day: date) -> int:
-        """Drops a day's rows with its chains; how many rows. Waits for the lock in many short tries."""
-        return int((await self._connection.execute(select(func.audit_log_drop_day(day)))).scalar_one())
+    async def drop_day(self, day: date, tries: int) -> int:
+        """Drops a day's rows with its chains; how many rows. Waits so many times for as long as lock_timeout says."""
+        return int((await self._connection.execute(select(func.audit_log_drop_day(day, tries)))).scalar_one())
 
 
 def _head(row: Row[Any]) -> Head:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Date, case, cast, func, or_, select, text
+from sqlalchemy import Date, case, cast, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from neuronetz_gateway.db.tables import audit_log
@@ -58,13 +58,6 @@ _FIELDS = tuple(field.name for field in fields(AuditRecord))
 class AuditLog:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
-
-    async def ensure_partitions(self, days: int) -> int:
-        """Makes the day partitions from today (UTC) on that are missing; how many those were."""
-        made = await self._connection.scalar(
-            text("select audit_log_ensure_partitions((now() at time zone 'UTC')::date, :days)"), {"days": days}
-        )
-        return int(made or 0)
 
     async def usage(
         self, tenant_id: UUID, *, since: datetime, time_zone: str = "UTC", api_key_id: UUID | None = None

@@ -1,7 +1,6 @@
 """Audit rows in the order of their chains, a day at a time, for whoever checks them."""
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -11,49 +10,36 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from neuronetz_gateway.db.tables import audit_heads, audit_listed
 from neuronetz_gateway.domain.audit_chain import MOMENTS, TEXT_COLUMNS, ChainName, Head
+from neuronetz_gateway.domain.chain_walk import ChainedRow
 from neuronetz_gateway.errors import UnavailableError
 
 _AT_ONCE = 1_000
-_IDS = frozenset({"id", "writer", "tenant_id", "api_key_id"})
-# Whoever drops a day needs a stronger lock of the whole table: what a snapshot sees of a day then is all or nothing.
-_HOLD = text("lock table only audit_log in access share mode")
+# Whoever drops a day, or moves its rows out of the default partition, needs stronger locks of these: what a snapshot
+# sees of a day is all or nothing then.
+_HOLD = text("lock table only audit_log, audit_log_default in access share mode")
 _DAYS = text("""
 select day from (
   select to_date(right(c.relname, 8), 'YYYYMMDD') as day from pg_inherits i join pg_class c on c.oid = i.inhrelid
   where i.inhparent = 'audit_log'::regclass and c.relname ~ '^audit_log_[0-9]{8}$'
-  union select recorded_on from audit_log_default
-  union select day from audit_heads) days
-where day between :least and :most order by day
+  union select recorded_on from audit_log_default) days
+where day between :least and :most and exists (select 1 from audit_log a where a.recorded_on = days.day)
+union select day from audit_heads where day between :least and :most
+union select day from audit_listed where day between :least and :most
+order by day
 """)
 _OUTSIDE = text("select id::text from audit_log_default where not recorded_on between :least and :most limit :count")
 # the last of all days that a Python date can be; Postgres knows more, among them infinity
 _FIRST, _LAST = date(1, 1, 2), date(9999, 12, 30)
-
-
-def _column(name: str) -> str:
-    if name in MOMENTS:  # as text, since a moment that somebody made up may fit into no integer
-        return f"(extract(epoch from {name}) * 1000000)::text"
-    return f"{name}::text" if name in _IDS else name
-
-
-_ROWS = (
-    f"select {', '.join(_column(name) for name in TEXT_COLUMNS if name != 'recorded_on')}, hash"  # noqa: S608 - constants
-    " from audit_log where recorded_on = $1 order by writer, sequence"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class ChainedRow:
-    """One row: the values of its text in their order (those of a moment in microseconds), beside its hash.
-
-    writer and sequence are None in a row that is in no chain.
-    """
-
-    writer: str | None
-    sequence: int | None
-    id: str
-    values: tuple[str | int | bool | None, ...]
-    hash: bytes | None
+# TEXT_COLUMNS in their order but for the day, then the hash. Moments are text, since one that somebody made up may fit
+# into no integer.
+_ROWS = """
+select writer::text, sequence, id::text, tenant_id::text, api_key_id::text, request_id, endpoint, model, outcome,
+       status, reason, prompt_tokens, output_tokens, charged_tokens, estimated, reserved_tokens, first_byte_ms,
+       duration_ms, (extract(epoch from admitted_at) * 1000000)::text, address, user_agent,
+       (extract(epoch from day) * 1000000)::text, (extract(epoch from month) * 1000000)::text, occurrences, hash
+from audit_log where recorded_on = $1 order by writer, sequence"""
+# in what follows upon writer, recorded_on, sequence, id
+_MOMENT_PLACES = tuple(TEXT_COLUMNS.index(name) - 4 for name in TEXT_COLUMNS if name in MOMENTS)
 
 
 class ChainedRows:
@@ -63,11 +49,11 @@ class ChainedRows:
         self._connection = connection
 
     async def hold(self) -> None:
-        """Keeps days from being dropped until the snapshot ends; to be called first, before it sees anything."""
+        """Keeps days where they are until the snapshot ends; to be called first, before it sees anything."""
         await self._connection.execute(_HOLD)
 
     async def days(self) -> list[date]:
-        """The days (UTC) that have rows, a partition or heads."""
+        """The days (UTC) that have rows, heads or were listed by a checkpoint."""
         return list((await self._connection.execute(_DAYS, {"least": _FIRST, "most": _LAST})).scalars())
 
     async def outside(self, most: int) -> list[str]:
@@ -78,6 +64,12 @@ class ChainedRows:
     async def count(self) -> int:
         """How many rows the heads speak of."""
         return int(await self._connection.scalar(select(func.sum(audit_heads.c.sequence))) or 0)
+
+    async def first_day(self) -> date | None:
+        """The first day that has a chain."""
+        statement = select(func.min(audit_heads.c.day)).where(audit_heads.c.day.between(_FIRST, _LAST))
+        day: date | None = await self._connection.scalar(statement)
+        return day
 
     async def heads(self, day: date) -> dict[str, Head]:
         """The heads of a day by their writers."""
@@ -102,21 +94,15 @@ class ChainedRows:
             raise UnavailableError("The database is not available.") from error
 
 
-def _row(
-    day: str, writer: str | None, sequence: int | None, row_id: str, *others: str | int | bool | bytes | None
-) -> ChainedRow:
+def _row(day: str, writer: str | None, sequence: int | None, row_id: str, *others: Any) -> ChainedRow:
     *values, digest = others
     for place in _MOMENT_PLACES:
         values[place] = _microseconds(values[place])
-    return ChainedRow(writer, sequence, row_id, (writer, day, sequence, row_id, *values), digest)  # type: ignore[arg-type]  # the hash is bytes
+    return ChainedRow(writer, sequence, row_id, (writer, day, sequence, row_id, *values), digest)
 
 
-def _microseconds(moment: object) -> object:
-    if type(moment) is not str:
-        return moment
+def _microseconds(moment: str | None) -> str | int | None:
+    if moment is None:
+        return None
     whole, _, fraction = moment.partition(".")
-    return int(whole) if fraction.strip("0") == "" and whole.lstrip("-").isdigit() else moment
-
-
-# in what follows upon writer, recorded_on, sequence, id
-_MOMENT_PLACES = tuple(TEXT_COLUMNS.index(name) - 4 for name in TEXT_COLUMNS if name in MOMENTS)
+    return int(whole) if not fraction.strip("0") and whole.removeprefix("-").isdigit() else moment

@@ -126,12 +126,12 @@ class Ledger:
         )
         return {row[0] for row in await self._upkeep.fetch(query, list(sessions))}
 
-    async def abandon(self, *, age: timedelta, most: int) -> int:
+    async def abandon(self, *, age: timedelta, most: int, heard_at: datetime | None = None) -> int:
         """Charges in full, as abandoned, what processes held whose heartbeat is older than `age`; how many requests.
 
         At most `most` at once, so that no lock is held for long: call it again while it finds that many.
         """
-        answer = await self._upkeep.fetch("select abandon_r1($1, $2, $3)", self._upkeep_writer, age, most)
+        answer = await self._upkeep.fetch("select abandon_r1($1, $2, $3, $4)", self._upkeep_writer, age, most, heard_at)
         return int(answer[0][0])
 
     async def heartbeat(self, process_id: UUID, *, host: str, pid: int) -> datetime | None:
@@ -146,8 +146,3 @@ class Ledger:
         """Takes a process off the list if it holds nothing. Raises UnavailableError."""
         async with unit_of_work(self._database) as uow:
             await uow.processes.remove_idle(process_id)
-
-    async def ensure_partitions(self, days: int) -> None:
-        """Makes the audit log's partitions from today (UTC) on where they are missing. Raises UnavailableError."""
-        async with unit_of_work(self._database) as uow:
-            await uow.audit_log.ensure_partitions(days)

@@ -7,7 +7,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from neuronetz_gateway.db.database import Database
 from neuronetz_gateway.repositories.adjustments import Adjustments
-from neuronetz_gateway.repositories.admitted_requests import AdmittedRequests
 from neuronetz_gateway.repositories.api_keys import ApiKeys
 from neuronetz_gateway.repositories.audit_chain import AuditChains
 from neuronetz_gateway.repositories.audit_log import AuditLog
@@ -15,6 +14,7 @@ from neuronetz_gateway.repositories.audit_notes import AuditNotes
 from neuronetz_gateway.repositories.budget_usage import BudgetUsages
 from neuronetz_gateway.repositories.budgets import Budgets
 from neuronetz_gateway.repositories.key_limits import KeyLimits
+from neuronetz_gateway.repositories.partitions import Partitions
 from neuronetz_gateway.repositories.processes import Processes
 from neuronetz_gateway.repositories.prompt_log import PromptLogs
 from neuronetz_gateway.repositories.revocations import Revocations
@@ -33,11 +33,11 @@ class UnitOfWork:
         self.revocations = Revocations(connection)
         self.audit_log = AuditLog(connection)
         self.audit_chains = AuditChains(connection)
-        self.admitted_requests = AdmittedRequests(connection)
         self.audit_notes = AuditNotes(connection)
         self.prompt_log = PromptLogs(connection)
         self.adjustments = Adjustments(connection)
         self.processes = Processes(connection)
+        self.partitions = Partitions(connection)
 
 
 @asynccontextmanager

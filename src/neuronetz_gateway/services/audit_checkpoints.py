@@ -48,18 +48,20 @@ class AuditCheckpoints:
 
     async def round(self) -> None:
         """Writes one if it is due, sends the sink what it has not got. Raises UnavailableError."""
-        await self.write(due_only=True)
+        await self.write(due_only=True, waiting=False)
         await self.emit()
 
-    async def write(self, *, due_only: bool = False, dropping: Sequence[date] = ()) -> SignedCheckpoint | None:
+    async def write(
+        self, *, due_only: bool = False, waiting: bool = True, dropping: Sequence[date] = ()
+    ) -> SignedCheckpoint | None:
         """The checkpoint that was written: of what has moved, and of all chains of the days that are to be dropped.
 
-        None where nothing has moved, another process is at it, or (`due_only`) the last one is too young. Raises
-        UnavailableError.
+        None where nothing has moved, (not `waiting`) another process is at it, (`due_only`) the last one is too young.
+        Raises UnavailableError.
         """
         async with unit_of_work(self._database) as uow:
             chains = uow.audit_chains
-            if not await chains.lock():
+            if not await chains.lock(waiting=waiting):
                 return None
             last, now = await chains.last_checkpoint(), await chains.now()
             if due_only and last is not None and timedelta(0) <= now - last.at < self._every * _NEARLY:

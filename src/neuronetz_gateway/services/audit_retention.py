@@ -17,8 +17,8 @@ _DAYS_AT_ONCE = 31
 class AuditRetention:
     """Drops the days before today - `days`, each after a checkpoint that lists its chains and names it; 0 keeps all.
 
-    `database` should wait briefly for locks and long for statements: a day is summed up before it goes. `happened`
-    counts audit_days_dropped.
+    `database` should wait briefly for locks (`tries` times a day, with pauses), long for statements: a day is summed up
+    before it goes. `happened` counts audit_days_dropped.
     """
 
     def __init__(
@@ -27,11 +27,13 @@ class AuditRetention:
         checkpoints: AuditCheckpoints,
         *,
         days: int,
+        tries: int = 20,
         happened: Callable[[str], None] = lambda _event: None,
     ) -> None:
         self._database = database
         self._checkpoints = checkpoints
         self._days = days
+        self._tries = tries
         self._happened = happened
         self._signed_away: set[date] = set()
 
@@ -52,7 +54,7 @@ class AuditRetention:
     async def _sign_away(self, days: list[date]) -> bool:
         """Whether a checkpoint names all of them as dropped; False where another process is writing one."""
         new = [day for day in days if day not in self._signed_away]
-        if new and await self._checkpoints.write(dropping=new) is None:
+        if new and await self._checkpoints.write(dropping=new, waiting=False) is None:
             return False
         self._signed_away.update(new)
         return True
@@ -68,7 +70,7 @@ class AuditRetention:
         async with unit_of_work(self._database) as uow:
             if not await uow.audit_chains.lock():
                 return False
-            rows = await uow.audit_chains.drop_day(day)
+            rows = await uow.audit_chains.drop_day(day, self._tries)
         self._signed_away.discard(day)
         self._happened("audit_days_dropped")
         _log.info("audit_day_dropped", day=str(day), rows=rows)

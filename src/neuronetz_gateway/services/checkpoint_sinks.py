@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -95,11 +95,11 @@ class FileSink:
             yield file
 
 
-def sink_of(setting: str, stdout: BinaryIO) -> CheckpointSink | None:
+def sink_of(setting: str, stdout: Callable[[], BinaryIO]) -> CheckpointSink | None:
     """The sink of AUDIT_CHECKPOINT_SINK: none, stdout, or a file by its path."""
     if not setting:
         return None
-    return StreamSink(stdout) if setting == STDOUT else FileSink(Path(setting))
+    return StreamSink(stdout()) if setting == STDOUT else FileSink(Path(setting))
 
 
 def read_lines(path: Path) -> Iterator[tuple[SignedCheckpoint | None, int]]:

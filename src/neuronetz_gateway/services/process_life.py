@@ -14,8 +14,6 @@ from neuronetz_gateway.errors import AnswerCutError, UnavailableError
 from neuronetz_gateway.repositories.ledger import Ledger
 
 _log = structlog.get_logger(__name__)
-_PARTITIONS_AHEAD_DAYS = 7
-_PARTITIONS_EVERY_SECONDS = 3600.0
 _RETRY_SECONDS = 1.0
 
 
@@ -25,7 +23,7 @@ def reservations_lost() -> AnswerCutError:
 
 
 class ProcessLife:
-    """Registers the process, tells Postgres every `heartbeat_seconds` that it lives, keeps partitions ahead of time.
+    """Registers the process, tells Postgres every `heartbeat_seconds` that it lives.
 
     Postgres may be away at the start: `registered` turns true when it has come. A process that was taken for dead
     (paused, or cut off from Postgres for too long) goes on under a new id. What it held is charged in full by then, so
@@ -50,7 +48,6 @@ class ProcessLife:
         self._cut_all = cut_all
         self._happened = happened
         self._host, self._pid = socket.gethostname(), os.getpid()
-        self._partitions_due_at = 0.0
         self._hurry = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.process_id = new_id()
@@ -116,18 +113,4 @@ class ProcessLife:
         elif process_id == self.process_id:  # else a reservation found out first
             self.registered = True
             self._heard(at)
-            await self._keep_partitions()
         return True
-
-    async def _keep_partitions(self) -> None:
-        """A failure here is no missed heartbeat; the next one tries again."""
-        now = asyncio.get_running_loop().time()
-        if now < self._partitions_due_at:
-            return
-        try:
-            await self._ledger.ensure_partitions(_PARTITIONS_AHEAD_DAYS)
-            self._partitions_due_at = now + _PARTITIONS_EVERY_SECONDS
-        except UnavailableError as error:
-            _log.warning("partitions_not_made", error=type(error.__cause__).__name__)
-        except Exception:  # noqa: BLE001 - as above
-            _log.exception("partitions_not_made")

@@ -2,37 +2,38 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from datetime import datetime
 from uuid import UUID
 
 import structlog
 
-from neuronetz_gateway.counters.admissions import RateCounters
+from neuronetz_gateway.counters.admissions import RateCounters, RebuildNotBegun
 from neuronetz_gateway.counters.errors import EvictingStoreError
-from neuronetz_gateway.db.database import Database
 from neuronetz_gateway.domain.identifier import uuid7
 from neuronetz_gateway.domain.principal import Principal
-from neuronetz_gateway.domain.rate_history import RateHistory
+from neuronetz_gateway.domain.rate_history import NO_HISTORY, RateHistory
 from neuronetz_gateway.errors import StalePrincipalError, UnavailableError
-from neuronetz_gateway.repositories.unit_of_work import unit_of_work
+from neuronetz_gateway.repositories.admitted_requests import AdmittedRequests
 
 _log = structlog.get_logger(__name__)
+_LOOK_AGAIN_SECONDS = 0.02
+_LATE_SECONDS = 1.0  # for the answers of Redis, past the time that a rebuild has
 
 
 class RateRebuilder:
     """Makes cold tenants warm, exactly: what the lost Redis had admitted is in the ledger, or never goes up.
 
-    While reservations and settlements of the tenant are held back, its version is raised, then what it was admitted for
-    is read. So a request that holds a reservation by then is counted; one that was admitted, but has none yet, is stale
-    when it comes to reserve, undoes its admission, goes through the chain once more (docs/decisions/0010).
+    The ledger raises the tenant's version as it tells what the tenant was admitted for. So a request that holds a
+    reservation by then is counted; one that was admitted, but has none yet, is stale when it comes to reserve, undoes
+    its admission, goes through the chain once more (docs/decisions/0010).
 
-    One rebuild a tenant at a time, `at_once` altogether, each within `within_seconds`; the figures hold for this
-    process. `happened` counts the event rates_rebuilt.
+    One rebuild a tenant at a time, over all processes; in this one `at_once` of them, each within `within_seconds`.
+    `happened` counts the event rates_rebuilt.
     """
 
     def __init__(
         self,
-        database: Database,
+        admitted: AdmittedRequests,
         counters: RateCounters,
         *,
         within_seconds: float,
@@ -40,8 +41,7 @@ class RateRebuilder:
         new_id: Callable[[], UUID] = uuid7,
         happened: Callable[[str], None] = lambda _event: None,
     ) -> None:
-        self._database = database
-        self._breaker = database.breaker("rates")
+        self._admitted = admitted
         self._counters = counters
         self._within_seconds = within_seconds
         self._new_id = new_id
@@ -55,7 +55,7 @@ class RateRebuilder:
         Raises StalePrincipalError where there is no such tenant any more, UnavailableError.
         """
         tenant_id = principal.tenant_id
-        self._breaker.check()
+        self._admitted.check()
         task = self._under_way.get(tenant_id)
         if task is None:
             task = self._under_way[tenant_id] = asyncio.create_task(self._in_time(tenant_id), name="rates-rebuild")
@@ -82,7 +82,7 @@ class RateRebuilder:
             async with asyncio.timeout(self._within_seconds), self._turns:
                 await self._rebuild(tenant_id)
         except TimeoutError as error:
-            self._breaker.suspect()
+            self._admitted.suspect()
             raise UnavailableError("The rate limits could not be rebuilt in time.") from error
         except EvictingStoreError as error:
             raise UnavailableError("The rate limits cannot be kept.") from error
@@ -90,27 +90,34 @@ class RateRebuilder:
     async def _rebuild(self, tenant_id: UUID) -> None:
         await self._counters.check_eviction_policy()  # a server that throws tenants away makes them cold, too
         rebuild_id = self._new_id()
-        async with AsyncExitStack() as transaction:
-            with self._breaker.attempt(may_take_long=True):  # it waits for reservations under way
-                uow = await transaction.enter_async_context(unit_of_work(self._database))
-                await uow.admitted_requests.hold_back(tenant_id)
-            since = await self._counters.begin_rebuild(tenant_id, rebuild_id)
-            if since is None:
-                return  # another process was first
-            version = await uow.admitted_requests.fence_off(tenant_id)
-            if version is None:
-                raise StalePrincipalError("There is no such tenant any more.")
-            history = await uow.admitted_requests.history(tenant_id, since=since)
+        since = await self._begun(tenant_id, rebuild_id)
+        if since is None:
+            return
+        found = await self._admitted.fence_off(tenant_id, since=since)
+        if found is None:
+            raise StalePrincipalError("There is no such tenant any more.")
+        version, history = found
         await self._write(tenant_id, rebuild_id, version, history)
+
+    async def _begun(self, tenant_id: UUID, rebuild_id: UUID) -> datetime | None:
+        """None where another process has rebuilt the tenant, which is waited for."""
+        within_seconds = self._within_seconds + _LATE_SECONDS
+        while True:
+            since = await self._counters.begin_rebuild(tenant_id, rebuild_id, within_seconds=within_seconds)
+            if isinstance(since, datetime):
+                return since
+            if since is RebuildNotBegun.WARM:
+                return None
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
     async def _write(self, tenant_id: UUID, rebuild_id: UUID, version: int, history: RateHistory) -> None:
         if not await self._counters.finish_rebuild(tenant_id, rebuild_id, version, history):
             raise UnavailableError("Redis lost its memory again meanwhile.")
         self._happened("rates_rebuilt")
-        if history.buckets:
+        if history != NO_HISTORY:
             _log.warning(
                 "rates_rebuilt",
                 tenant_id=str(tenant_id),
-                requests=sum(bucket.requests for bucket in history.buckets),
+                ended_requests=sum(bucket.requests for bucket in history.buckets),
                 open_requests=len(history.open_requests),
             )

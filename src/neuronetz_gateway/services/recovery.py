@@ -68,7 +68,7 @@ class Recovery:
         found = 0
         try:
             while True:
-                count = await self._ledger.abandon(age=self._age, most=_AT_ONCE)
+                count = await self._ledger.abandon(age=self._age, most=_AT_ONCE, heard_at=self._last)
                 found += count
                 if count < _AT_ONCE:
                     return found

@@ -13,12 +13,16 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Chore:
-    """Something to do every so often; `retry_seconds` after it failed. Every process may do it at the same time."""
+    """Something to do every so often; `retry_seconds` after it failed. Every process may do it at the same time.
+
+    `rest` is called behind each time, once more at the end: it lets go of what is not needed until the next time.
+    """
 
     name: str
     work: Callable[[], Awaitable[object]]
     every_seconds: float
     retry_seconds: float
+    rest: Callable[[], Awaitable[object]] | None = None
 
 
 class Upkeep:
@@ -42,21 +46,29 @@ class Upkeep:
         self._jitter = jitter
         self._close_within_seconds = close_within_seconds
         self._happened = happened
+        self._ending = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Begins in the background."""
         loop = asyncio.get_running_loop()
+        self._ending.clear()
         self._tasks = [loop.create_task(self._go_on(chore), name=f"upkeep {chore.name}") for chore in self._chores]
 
     async def aclose(self) -> None:
-        """Ends what is being done; never raises for it. Does nothing if it was never started."""
+        """Lets what is being done end, for as long as `close_within_seconds`. Does nothing if it was never started."""
         tasks, self._tasks = self._tasks, []
         if not tasks:
             return
-        for task in tasks:
+        self._ending.set()
+        _, late = await asyncio.wait(tasks, timeout=self._close_within_seconds)
+        for task in late:
             task.cancel()
-        await asyncio.wait(tasks)
+        if late:
+            await asyncio.wait(late)
+        for chore in self._chores:
+            if chore.rest is not None:
+                await chore.rest()
         if self._last is None:
             return
         try:
@@ -66,10 +78,19 @@ class Upkeep:
             _log.warning("upkeep_ended_early", chore=self._last.name)
 
     async def _go_on(self, chore: Chore) -> None:
-        await asyncio.sleep(self._jitter() * min(1.0, chore.every_seconds))
-        while True:
+        pause_seconds = self._jitter() * min(1.0, chore.every_seconds)
+        while not await self._ends_within(pause_seconds):
             done = await self._do(chore)
-            await asyncio.sleep(chore.every_seconds if done else min(chore.retry_seconds, chore.every_seconds))
+            if chore.rest is not None:
+                await chore.rest()
+            pause_seconds = chore.every_seconds if done else min(chore.retry_seconds, chore.every_seconds)
+
+    async def _ends_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._ending.wait()
+        except TimeoutError:
+            return False
 
     async def _do(self, chore: Chore) -> bool:
         try:

@@ -17,7 +17,7 @@ from neuronetz_gateway.domain.identifier import uuid7
 from tests.support.counters import Server, WarmingCounters, a_principal, batched
 from tests.support.fake_redis import FakeRedis, fake_redis
 
-pytestmark = pytest.mark.promise("F1")
+pytestmark = [pytest.mark.promise("F1"), pytest.mark.alone]
 DEADLINE_SECONDS = 0.2
 SLACK = 3
 BACK_SECONDS = 2.0

@@ -17,7 +17,7 @@ from neuronetz_gateway.domain.admission import Admission
 from neuronetz_gateway.domain.identifier import uuid7
 from neuronetz_gateway.domain.limit import Limits
 from neuronetz_gateway.domain.principal import Principal
-from neuronetz_gateway.domain.rate_history import Bucket, OpenRequest, RateHistory
+from neuronetz_gateway.domain.rate_history import OpenRequest, RateHistory
 from neuronetz_gateway.errors import GatewayError
 from tests.support.counters import Server, WarmingCounters, a_principal, batched
 
@@ -83,8 +83,14 @@ async def test_a_heartbeat_reports_the_places_that_are_gone(server: Server, coun
 
 
 def open_requests(*admissions: Admission) -> RateHistory:
-    """What the ledger remembers of requests under way, their rates apart."""
-    return RateHistory((), tuple(OpenRequest(admission.id, admission.api_key_id) for admission in admissions))
+    """What the ledger remembers of requests under way."""
+    return RateHistory(
+        (),
+        tuple(
+            OpenRequest(admission.id, admission.api_key_id, int(admission.admitted_at.timestamp()), 1)
+            for admission in admissions
+        ),
+    )
 
 
 async def test_places_lost_with_the_memory_of_the_server_are_put_back(
@@ -111,10 +117,7 @@ async def test_a_place_that_the_ledger_does_not_know_is_not_put_back(server: Ser
     principal = a_principal(key=Limits(rpm=2))
     unreserved, reserved = await admitted(counters, principal), await admitted(counters, principal)
     server.ask("FLUSHALL")
-    counters.history = RateHistory(
-        (Bucket(principal.api_key_id, int(reserved.admitted_at.timestamp()), 1, 1),),
-        open_requests(reserved).open_requests,
-    )
+    counters.history = open_requests(reserved)
     await counters.make_warm(principal.tenant_id)
     assert await counters.heartbeat(principal.tenant_id, [unreserved, reserved]) == [unreserved]
     await counters.close(Closing.of(unreserved, None))

@@ -1,6 +1,7 @@
 """What a link says about a statement that did not return."""
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -90,6 +91,69 @@ async def test_the_pool_survives_the_end_of_its_sessions(quick: Database, world:
         "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'neuronetz-gateway'"
     )
     await quick.ping()
+
+
+async def test_a_link_takes_one_statement_after_another(link: Link) -> None:
+    """asyncpg refuses a second one meanwhile; that was taken for a lost connection, the first one given up with it."""
+    before = await _pid(link)
+    rows = await asyncio.gather(*(link.fetch("select $1::int, pg_sleep(0.01)", number) for number in range(5)))
+    assert [row[0][0] for row in rows] == [0, 1, 2, 3, 4]
+    assert await _pid(link) == before
+
+
+@pytest.mark.promise("F2")
+async def test_when_one_session_of_the_pool_hangs_none_of_the_others_has_to_be_waited_for(quick: Database) -> None:
+    """Each of them cost its next caller two seconds, five times in a row, when Postgres was long back."""
+    async with quick.begin() as one, quick.begin() as other:
+        pids = [(await each.exec_driver_sql("select pg_backend_pid()")).scalar_one() for each in (one, other)]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(UnavailableError):
+            await asyncio.wait_for(_use(quick), 15)
+        await asyncio.wait_for(_use(quick), 1)
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+async def test_whoever_is_cancelled_in_a_transaction_is_cancelled(quick: Database) -> None:
+    """The rollback fails then, since the session is gone: that error took the place of the cancellation, so a heartbeat
+    that was told to end went on for ever."""
+    await quick.ping()
+    for turns in range(30):
+        task = asyncio.create_task(_use(quick, "select pg_sleep(0.2)"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    await quick.ping()
+
+
+async def test_whoever_leaves_while_a_session_is_opened_leaves_none_behind(database_url: str, world: World) -> None:
+    """Between its opening by asyncpg and the pool a session belongs to nobody."""
+    for turns in range(60):
+        database = make_database(database_url)
+        task = asyncio.create_task(_use(database))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await database.aclose()
+    gc.collect()
+    await until(lambda: _none_left(world))
+
+
+async def _none_left(world: World) -> bool:
+    return not await world.sql(
+        "select 1 from pg_stat_activity where application_name = 'neuronetz-gateway' and datname = current_database()"
+    )
+
+
+async def _use(database: Database, statement: str = "select 1") -> None:
+    async with database.begin() as connection:
+        await connection.exec_driver_sql(statement)
 
 
 async def test_a_slow_statement_of_the_pool_is_unavailability(quick: Database, world: World) -> None:

@@ -116,14 +116,17 @@ async def test_a_budget_holds_from_the_next_reservation_on_also_below_what_is_us
     assert await _granted(ledger, request(caller)) == [50]
 
 
-async def test_a_settlement_that_cannot_be_counted_fails_rather_than_vanish(world: World, ledger: Ledger) -> None:
+async def test_a_settlement_makes_usage_anew_that_somebody_deleted(world: World, ledger: Ledger) -> None:
+    """It failed once, was given up, and its reservation stayed for as long as its process lived."""
     caller = await world.caller(tenant={Period.DAILY: 1000})
-    held = request(caller)
-    await ledger.reserve([held])
-    await world.sql("delete from budget_usage where period = 'daily' and scope_id = $1", caller.tenant_id)
-    with pytest.raises(BatchDataError):
-        await ledger.settle([completed(held.id)])
-    assert await world.count("reservations") == 1
+    held, other = request(caller), request(caller)
+    await ledger.reserve([held, other])
+    await world.sql("delete from budget_usage")
+    assert await ledger.settle([completed(held.id)]) == [True]
+    assert await world.usage(caller) == {(70, 150)}
+    assert await ledger.settle([completed(other.id)]) == [True]
+    assert await world.usage(caller) == {(140, 0)}
+    assert await world.count("reservations") == 0
 
 
 @pytest.mark.promise("A4")

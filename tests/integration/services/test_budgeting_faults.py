@@ -134,8 +134,9 @@ async def test_a_commit_whose_answer_was_lost_is_found_and_released(world: World
     events: list[str] = []
     ForgetfulLedger.forgotten = 0
     async with running_ledger(world.url, ForgetfulLedger, happened=events.append) as ledger:
-        with pytest.raises(UnavailableError):
+        with pytest.raises(UnavailableError) as refused:
             await ledger.reserve(caller, make_ask())
+    assert refused.value.in_doubt
     assert events == ["reservation_in_doubt"]
     assert await world.usage(caller) == {(0, 0)}
     rows = await world.sql("select outcome, status, charged_tokens from audit_log")
@@ -250,8 +251,9 @@ async def test_a_request_refused_while_its_reservation_was_under_way_has_one_row
         ledger.settle(completed(await _patiently(ledger, world, caller.key_prefix), 70))
         async with world.connection() as other, other.transaction():
             await other.execute("select 1 from budget_usage for update")
-            with pytest.raises(UnavailableError):
+            with pytest.raises(UnavailableError) as refused:
                 await ledger.reserve(caller, ask)
+            assert refused.value.in_doubt, "its row must not be one that others share"
             if refused_first:
                 ledger.refuse(refusal_of(caller, ask))
                 await until(lambda: world.sql("select 1 from audit_log where outcome = 'refused'"))

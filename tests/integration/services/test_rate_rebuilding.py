@@ -5,19 +5,20 @@ import random
 import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 
-from neuronetz_gateway.counters.admissions import Closing, Cold, Outdated, RateCounters, Seen
+from neuronetz_gateway.counters.admissions import Closing, Cold, Outdated, RateCounters, RebuildNotBegun, Seen
 from neuronetz_gateway.counters.connection import BatchedRedis
 from neuronetz_gateway.db.database import Database
 from neuronetz_gateway.domain.admission import Admission
 from neuronetz_gateway.domain.audit import Outcome
 from neuronetz_gateway.domain.identifier import uuid7
-from neuronetz_gateway.domain.limit import Limits
 from neuronetz_gateway.domain.principal import Principal
 from neuronetz_gateway.domain.rate_history import NO_HISTORY, Bucket, OpenRequest, RateHistory
 from neuronetz_gateway.errors import RateLimitedError, StalePrincipalError, UnavailableError
+from neuronetz_gateway.repositories.admitted_requests import AdmittedRequests
 from neuronetz_gateway.repositories.unit_of_work import unit_of_work
 from neuronetz_gateway.services.rate_rebuilding import RateRebuilder
 from tests.support.counters import Server, a_principal, batched
@@ -75,7 +76,7 @@ async def end_somehow(gateway: Process, admission: Admission, dice: random.Rando
 
 @pytest.mark.promise("B4")
 async def test_what_is_rebuilt_is_what_was_lost(server: Server, world: World, gateway: Process) -> None:
-    """Requests and tokens of each second, places, of the tenant and each key; also what ended by no fault of a model."""
+    """Requests and tokens of each second, places; of the tenant and of each key."""
     keys = [await world.caller()]
     keys += [await another_key(world, keys[0]) for _ in range(2)]
     dice = random.Random(7)
@@ -108,7 +109,8 @@ async def test_what_the_lost_redis_admitted_can_no_longer_be_reserved(
     server: Server, world: World, gateway: Process
 ) -> None:
     principal = await world.caller()
-    principal = (await gateway.let_in(principal.key_prefix)) and gateway.known[principal.key_prefix]
+    await gateway.let_in(principal.key_prefix)
+    principal = gateway.known[principal.key_prefix]
     homeless = await gateway.limiter.admit(principal, uuid7(), 10)
     server.ask("FLUSHALL")
     await gateway.rebuilder.warm(principal)
@@ -136,8 +138,8 @@ async def test_a_reservation_under_way_is_waited_for(world: World, gateway: Proc
         warming = asyncio.create_task(gateway.rebuilder.warm(principal))
         await until(lambda: waiting(world))
         await other.execute(
-            "insert into reservations (id, process_id, tenant_id, api_key_id, day, month, reserved, prompt_bound, model, "
-            "endpoint, request_id, address, user_agent, admitted_at, estimated) "
+            "insert into reservations (id, process_id, tenant_id, api_key_id, day, month, reserved, prompt_bound, "
+            "model, endpoint, request_id, address, user_agent, admitted_at, estimated_tokens) "
             "values ($1, $1, $2, $3, now(), now(), 9, 9, 'm', '/api/chat', 'r', '', '', now(), 33)",
             uuid7(), principal.tenant_id, principal.api_key_id,
         )  # fmt: skip
@@ -248,7 +250,7 @@ async def test_a_tenant_that_is_gone_is_not_made_warm(world: World, gateway: Pro
 async def test_without_postgres_a_cold_tenant_is_refused_in_time(server: Server) -> None:
     away = make_database(CLOSED_PORT)
     async with batched(server.url) as connection:
-        rebuilder = RateRebuilder(away, RateCounters(connection), within_seconds=0.5)
+        rebuilder = RateRebuilder(AdmittedRequests(away), RateCounters(connection), within_seconds=0.5)
         began = time.monotonic()
         errors = await asyncio.gather(*(rebuilder.warm(a_principal()) for _ in range(20)), return_exceptions=True)
         assert time.monotonic() - began < 0.5 * 3
@@ -262,7 +264,7 @@ async def test_without_postgres_a_cold_tenant_is_refused_in_time(server: Server)
 async def test_a_postgres_that_hangs_holds_nobody_for_long(server: Server, world: World, database: Database) -> None:
     principal = await world.caller()
     async with batched(server.url) as connection, world.connection() as other:
-        rebuilder = RateRebuilder(database, RateCounters(connection), within_seconds=0.3)
+        rebuilder = RateRebuilder(AdmittedRequests(database), RateCounters(connection), within_seconds=0.3)
         async with other.transaction():
             await other.execute("lock table budget_usage in access exclusive mode")
             began = time.monotonic()
@@ -290,18 +292,33 @@ async def connection(server: Server) -> AsyncIterator[BatchedRedis]:
         yield connection
 
 
+async def begun(counters: RateCounters, tenant_id: UUID, *, within_seconds: float = 60) -> UUID:
+    rebuild_id = uuid7()
+    assert isinstance(await counters.begin_rebuild(tenant_id, rebuild_id, within_seconds=within_seconds), datetime)
+    return rebuild_id
+
+
 @pytest.mark.promise("L1")
-@pytest.mark.parametrize("loss", ["flush", "restart"])
+@pytest.mark.parametrize("loss", ["nothing", "flush", "restart"])
 async def test_a_rebuild_that_comes_late_after_another_loss_is_refused(
     server: Server, connection: BatchedRedis, loss: str
 ) -> None:
-    """What it read is out of date: another process had made the tenant warm, requests were admitted, all was lost again."""
-    counters, principal, late, other = RateCounters(connection), a_principal(), uuid7(), uuid7()
+    """What it read is out of date: another process made the tenant warm, requests were admitted, all was lost again."""
+    counters, principal = RateCounters(connection), a_principal()
     tenant_id = principal.tenant_id
-    assert await counters.begin_rebuild(tenant_id, late) is not None
-    assert await counters.begin_rebuild(tenant_id, other) is not None
+    late = await begun(counters, tenant_id, within_seconds=0.05)
+    await asyncio.sleep(0.06)
+    other = await begun(counters, tenant_id)
+    assert not await counters.finish_rebuild(tenant_id, late, 1, NO_HISTORY)
     assert await counters.finish_rebuild(tenant_id, other, 1, NO_HISTORY)
     assert isinstance(await counters.admit(principal, uuid7(), 1), Admission)
+    if loss == "nothing":
+        assert await counters.finish_rebuild(tenant_id, late, 1, NO_HISTORY)  # which changes nothing
+        assert await counters.begin_rebuild(tenant_id, late, within_seconds=1) is RebuildNotBegun.WARM
+        seen = await counters.look(tenant_id, principal.api_key_id)
+        assert isinstance(seen, Seen)
+        assert seen.key.requests == 1
+        return
     if loss == "flush":
         server.ask("FLUSHALL")
     else:
@@ -312,6 +329,25 @@ async def test_a_rebuild_that_comes_late_after_another_loss_is_refused(
     assert await counters.admit(principal, uuid7(), 1) == Cold()
 
 
+@pytest.mark.promise("L1")
+@pytest.mark.parametrize("loss", ["flush", "restart"])
+async def test_a_rebuild_during_which_all_is_lost_again_is_refused(
+    server: Server, connection: BatchedRedis, loss: str
+) -> None:
+    counters, principal = RateCounters(connection), a_principal()
+    rebuild_id = await begun(counters, principal.tenant_id)
+    other = await counters.begin_rebuild(principal.tenant_id, uuid7(), within_seconds=1)
+    assert other is RebuildNotBegun.UNDER_WAY
+    if loss == "flush":
+        server.ask("FLUSHALL")
+    else:
+        server.kill()
+        server.revive()
+        await until(lambda: answers(connection))
+    assert not await counters.finish_rebuild(principal.tenant_id, rebuild_id, 1, NO_HISTORY)
+    await begun(counters, principal.tenant_id)  # nobody has to wait for the one that failed
+
+
 async def answers(connection: BatchedRedis) -> bool:
     try:
         await connection.call("PING")
@@ -320,40 +356,27 @@ async def answers(connection: BatchedRedis) -> bool:
     return True
 
 
-async def test_a_rebuild_beside_another_changes_nothing(connection: BatchedRedis) -> None:
-    counters, principal, second = RateCounters(connection), a_principal(key=Limits(rpm=1)), uuid7()
-    assert await counters.begin_rebuild(principal.tenant_id, second) is not None
-    first = uuid7()
-    assert await counters.begin_rebuild(principal.tenant_id, first) is not None
-    assert await counters.finish_rebuild(principal.tenant_id, first, 1, NO_HISTORY)
-    assert isinstance(await counters.admit(principal, uuid7(), 1), Admission)
-    assert await counters.finish_rebuild(principal.tenant_id, second, 1, NO_HISTORY)
-    assert not isinstance(await counters.admit(principal, uuid7(), 1), Admission)
-    assert await counters.begin_rebuild(principal.tenant_id, uuid7()) is None
-
-
 async def test_a_large_tenant_is_rebuilt_in_one_script(connection: BatchedRedis) -> None:
     """Lua's unpack holds eight thousand; a tenant has as many buckets as it has keys times seconds."""
-    counters, tenant_id, rebuild_id = RateCounters(connection), uuid7(), uuid7()
+    counters, tenant_id = RateCounters(connection), uuid7()
     keys = [uuid7() for _ in range(50)]
-    since = await counters.begin_rebuild(tenant_id, rebuild_id)
-    assert since is not None
+    rebuild_id = await begun(counters, tenant_id)
     newest = int(datetime.now(UTC).timestamp()) - 1
     buckets = tuple(Bucket(key, newest - second, 2, 30) for key in keys for second in range(58))
-    under_way = tuple(OpenRequest(uuid7(), keys[number % 50]) for number in range(10_000))
+    under_way = tuple(OpenRequest(uuid7(), keys[number % 50], newest, 3) for number in range(10_000))
     began = time.monotonic()
     assert await counters.finish_rebuild(tenant_id, rebuild_id, 1, RateHistory(buckets, under_way))
     print(f"B4: {len(buckets)} buckets and {len(under_way)} places written in {time.monotonic() - began:.3f} s")
     seen = await counters.look(tenant_id, keys[0])
     assert isinstance(seen, Seen)
-    assert (seen.tenant.requests, seen.tenant.tokens, seen.tenant.concurrent) == (5800, 87_000, 10_000)
-    assert (seen.key.requests, seen.key.tokens, seen.key.concurrent) == (116, 1740, 200)
+    assert (seen.tenant.requests, seen.tenant.tokens, seen.tenant.concurrent) == (15_800, 117_000, 10_000)
+    assert (seen.key.requests, seen.key.tokens, seen.key.concurrent) == (316, 2340, 200)
 
 
 async def test_what_lies_ahead_of_the_new_servers_clock_counts_from_now(connection: BatchedRedis) -> None:
     """A server that took over with a clock behind the last one's would otherwise count it until its own gets there."""
-    counters, principal, rebuild_id = RateCounters(connection, window_seconds=1), a_principal(), uuid7()
-    assert await counters.begin_rebuild(principal.tenant_id, rebuild_id) is not None
+    counters, principal = RateCounters(connection, window_seconds=1), a_principal()
+    rebuild_id = await begun(counters, principal.tenant_id)
     ahead, past = datetime.now(UTC) + timedelta(hours=1), datetime.now(UTC) - timedelta(seconds=30)
     buckets = tuple(Bucket(principal.api_key_id, int(at.timestamp()), 3, 3) for at in (ahead, past))
     assert await counters.finish_rebuild(principal.tenant_id, rebuild_id, 1, RateHistory(buckets, ()))
@@ -368,18 +391,44 @@ async def test_what_lies_ahead_of_the_new_servers_clock_counts_from_now(connecti
     assert later.key.requests == 0
 
 
-async def test_a_rebuilt_place_is_freed_and_corrected_as_any_other(connection: BatchedRedis) -> None:
-    counters, principal, rebuild_id, request = RateCounters(connection), a_principal(), uuid7(), uuid7()
-    assert await counters.begin_rebuild(principal.tenant_id, rebuild_id) is not None
-    at = datetime.now(UTC)
-    history = RateHistory(
-        (Bucket(principal.api_key_id, int(at.timestamp()), 1, 100),), (OpenRequest(request, principal.api_key_id),)
-    )
-    assert await counters.finish_rebuild(principal.tenant_id, rebuild_id, 1, history)
-    admission = Admission(request, principal.tenant_id, principal.api_key_id, at, 100)
-    assert await counters.heartbeat(principal.tenant_id, [admission]) == []
-    assert await counters.close(Closing.of(admission, 30)) == 1
+def open_request(principal: Principal) -> tuple[Admission, RateHistory]:
+    """A request under way that the ledger remembers, with an estimate of 100 tokens."""
+    now = datetime.now(UTC)
+    admission = Admission(uuid7(), principal.tenant_id, principal.api_key_id, now, 100)
+    return admission, RateHistory((), (OpenRequest(admission.id, principal.api_key_id, int(now.timestamp()), 100),))
+
+
+async def held(counters: RateCounters, principal: Principal) -> set[tuple[int, int, int]]:
+    """Requests, tokens, places of the tenant and of the key: a set of one where they agree."""
     seen = await counters.look(principal.tenant_id, principal.api_key_id)
     assert isinstance(seen, Seen)
-    assert (seen.tenant.requests, seen.tenant.tokens, seen.tenant.concurrent) == (1, 30, 0)
-    assert (seen.key.requests, seen.key.tokens, seen.key.concurrent) == (1, 30, 0)
+    return {(use.requests, use.tokens, use.concurrent) for use in (seen.tenant, seen.key)}
+
+
+@pytest.mark.parametrize(("actual", "left"), [(30, (1, 30, 0)), (None, (0, 0, 0))])
+async def test_a_rebuilt_place_is_freed_and_corrected_as_any_other(
+    connection: BatchedRedis, actual: int | None, left: tuple[int, int, int]
+) -> None:
+    counters, principal = RateCounters(connection), a_principal()
+    rebuild_id = await begun(counters, principal.tenant_id)
+    admission, history = open_request(principal)
+    assert await counters.finish_rebuild(principal.tenant_id, rebuild_id, 1, history)
+    assert await held(counters, principal) == {(1, 100, 1)}
+    assert await counters.heartbeat(principal.tenant_id, [admission]) == []
+    assert await counters.close(Closing.of(admission, actual)) == 1
+    assert await held(counters, principal) == {left}
+
+
+@pytest.mark.promise("L2", "L4")
+@pytest.mark.parametrize(("actual", "left"), [(30, (1, 30, 0)), (None, (0, 0, 0))])
+async def test_who_ends_while_its_tenant_is_rebuilt_holds_nothing_after_it(
+    connection: BatchedRedis, actual: int | None, left: tuple[int, int, int]
+) -> None:
+    """The ledger had shown it open, and its end came to a server that did not know it: its place was taken for half a
+    minute by nobody. Under load one flush took all the places of a tenant."""
+    counters, principal = RateCounters(connection), a_principal()
+    rebuild_id = await begun(counters, principal.tenant_id)
+    admission, history = open_request(principal)
+    assert await counters.close(Closing.of(admission, actual)) == 0
+    assert await counters.finish_rebuild(principal.tenant_id, rebuild_id, 1, history)
+    assert await held(counters, principal) == {left}

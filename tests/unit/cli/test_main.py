@@ -15,7 +15,7 @@ def test_every_command_of_the_contract_is_there() -> None:
         "create-tenant", "create-key", "list-keys", "revoke-key", "rotate-key", "set-budget", "set-limits",
         "set-models", "show-usage", "list-models", "list-tenants", "suspend-tenant", "migrate", "serve", "quickstart",
         "set-prompt-logging", "adjust-usage", "audit list", "audit export", "audit reconcile", "audit list-prompts",
-        "audit show-prompt", "audit erase-prompts",
+        "audit show-prompt", "audit erase-prompts", "audit verify", "audit checkpoints",
     }  # fmt: skip
 
 

@@ -2,65 +2,16 @@
 
 import asyncio
 import random
+import socket
+import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.support.echo import QUIET_SECONDS, Caller, Echo, listening
 from tests.support.fault_proxy import Direction, FaultProxy, redis_commands
-
-QUIET_SECONDS = 0.1
-
-
-class Echo:
-    """A server that sends back what it gets; what it got is kept."""
-
-    def __init__(self) -> None:
-        self.received = bytearray()
-        self.ended = 0
-        self.broken = 0
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(1 << 16):
-                self.received += data
-                writer.write(data)
-                await writer.drain()
-            self.ended += 1
-        except ConnectionError:
-            self.broken += 1
-        finally:
-            writer.close()
-
-
-class Caller:
-    """One connection to the proxy."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self.writer = reader, writer
-
-    async def asks(self, data: bytes) -> bytes:
-        self.writer.write(data)
-        return await self.hears(len(data))
-
-    async def hears(self, size: int) -> bytes:
-        async with asyncio.timeout(5):
-            return await self._reader.readexactly(size)
-
-    async def hears_nothing(self) -> bool:
-        try:
-            async with asyncio.timeout(QUIET_SECONDS):
-                await self._reader.read(1)
-        except TimeoutError:
-            return True
-        return False
-
-    async def rest(self) -> bytes:
-        async with asyncio.timeout(5):
-            return await self._reader.read()
-
 
 type Connect = Callable[[], Awaitable[Caller]]
 
@@ -89,15 +40,6 @@ async def connect(proxy: FaultProxy) -> AsyncIterator[Connect]:
     for writer in writers:
         writer.transport.abort()
     await asyncio.sleep(0)
-
-
-@asynccontextmanager
-async def listening(echo: Echo) -> AsyncIterator[int]:
-    server = await asyncio.start_server(echo.serve, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -190,6 +132,23 @@ async def test_hanging_hides_the_end_of_a_caller_until_healed(proxy: FaultProxy,
     await until(lambda: echo.ended == 1)
 
 
+async def test_a_caller_who_breaks_off_in_a_hang_is_not_forgotten(
+    proxy: FaultProxy, echo: Echo, connect: Connect
+) -> None:
+    """Such a connection was dropped from the books by the next one, so its server was never told."""
+    caller = await connect()
+    await caller.asks(b"a")
+    proxy.hang()
+    caller.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    caller.writer.transport.abort()
+    await asyncio.sleep(QUIET_SECONDS)
+    await connect()
+    await until(lambda: proxy.connections_open == 2)
+    assert (echo.ended, echo.broken) == (0, 0)
+    proxy.heal()
+    await until(lambda: echo.broken == 1)
+
+
 async def test_a_connection_that_lost_bytes_is_reset_when_healed(
     proxy: FaultProxy, echo: Echo, connect: Connect
 ) -> None:
@@ -219,40 +178,35 @@ async def test_half_open_silences_one_direction(proxy: FaultProxy, echo: Echo, c
     assert echo.received == b"up"
 
 
+@pytest.mark.alone
 async def test_latency_delays_each_direction_and_keeps_the_order(proxy: FaultProxy, connect: Connect) -> None:
     caller = await connect()
-    proxy.latency(0.05, 0.05)
+    proxy.latency(0.2, 0.1)
     before = time.monotonic()
     text = bytes(range(100))
     for byte in text:
         caller.writer.write(bytes((byte,)))
         await asyncio.sleep(0)
     assert await caller.hears(len(text)) == text
-    assert 0.1 <= time.monotonic() - before < 1  # not a hundred delays one after the other
+    assert 0.4 <= time.monotonic() - before < 4  # not a hundred delays one after the other
     proxy.heal()
     before = time.monotonic()
     await caller.asks(b"quick")
-    assert time.monotonic() - before < 0.05
+    assert time.monotonic() - before < 0.4
 
 
-async def test_the_latency_is_the_same_for_the_same_dice() -> None:
-    seen = [await _measured_jitters(random.Random(seed)) for seed in (5, 5, 6)]
-    assert seen[0] == pytest.approx(seen[1], abs=0.015)
-    assert seen[0] != pytest.approx(seen[2], abs=0.015)
-
-
-async def _measured_jitters(dice: random.Random) -> list[float]:
-    echo, delays = Echo(), []
-    async with listening(echo) as port, FaultProxy("127.0.0.1", port, dice=dice) as proxy:
-        proxy.latency(0, 0.1)
+async def test_the_jitter_is_that_of_the_dice() -> None:
+    echo, dice = Echo(), random.Random(5)
+    async with listening(echo) as port, FaultProxy("127.0.0.1", port, dice=random.Random(5)) as proxy:
+        proxy.latency(0, 0.2)
         caller = Caller(*await asyncio.open_connection("127.0.0.1", proxy.port))
         for _ in range(3):
+            expected = (dice.random() + dice.random()) * 0.2
             before = time.monotonic()
             await caller.asks(b"x")
-            delays.append(time.monotonic() - before)
+            assert expected <= time.monotonic() - before
         caller.writer.close()
         await until(lambda: echo.ended == 1)
-    return delays
 
 
 async def test_bandwidth_bounds_the_rate(proxy: FaultProxy, connect: Connect) -> None:
@@ -260,7 +214,7 @@ async def test_bandwidth_bounds_the_rate(proxy: FaultProxy, connect: Connect) ->
     proxy.bandwidth(20_000)
     before = time.monotonic()
     await caller.asks(bytes(4_000))
-    assert 0.2 <= time.monotonic() - before < 1
+    assert 0.2 <= time.monotonic() - before < 4
     proxy.bandwidth(100)
     caller.writer.write(bytes(4_000))
     proxy.heal()  # what waits is not made to wait any longer

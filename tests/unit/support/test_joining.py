@@ -28,6 +28,7 @@ def row(number: int, outcome: str, charged: int = 0, **changes: Any) -> dict[str
         "reserved_tokens": 50,
         "day": DAY,
         "month": MONTH,
+        "occurrences": 1,
         **changes,
     }
 
@@ -129,6 +130,13 @@ def test_callers_who_saw_what_cannot_be_are_told(seen: Told, words: str) -> None
 
 def test_an_excused_caller_needs_no_row() -> None:
     assert problems(RIGHT, [told(8, 503)], Allowed(unwritten=lambda each: each.status == 503)) == []
+
+
+def test_refusals_may_share_a_row_that_counts_them() -> None:
+    callers = [*TOLD, told(8, 503), told(9, 503)]
+    assert problems(with_row(2, "refused", occurrences=3, day=None), callers) == []
+    assert problems(with_row(2, "refused", occurrences=2, day=None), callers)[0].startswith("2 refusals have no row")
+    assert problems(with_row(2, "refused", occurrences=9, day=None), [*callers, told(10, 200, End.BROKEN)])
 
 
 def test_where_the_way_up_may_lose_bytes_a_row_needs_no_hit() -> None:

@@ -1,0 +1,88 @@
+"""The room that workers share, seen as several would see it."""
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from tests.support.spreading import Room, comes_late, unit_of
+
+SECONDS = 30
+QUIET_SECONDS = 0.1
+
+type Enter = Callable[..., tuple[Event, Event]]
+
+
+@pytest.fixture
+def enter(tmp_path: Path) -> Iterator[Enter]:
+    """Sends a worker to the door, which ends when its second event is set; the first says that it is in."""
+    leaving: list[Event] = []
+    with ThreadPoolExecutor(8) as workers:
+
+        def entering(*, alone: bool) -> tuple[Event, Event]:
+            inside, leave = Event(), Event()
+            leaving.append(leave)
+
+            def work() -> None:
+                with Room(tmp_path).entered(alone=alone):
+                    inside.set()
+                    leave.wait(SECONDS)
+
+            workers.submit(work)
+            return inside, leave
+
+        yield entering
+        for leave in leaving:
+            leave.set()
+
+
+def test_others_come_in_together(enter: Enter) -> None:
+    for inside, _ in [enter(alone=False) for _ in range(3)]:
+        assert inside.wait(SECONDS)
+
+
+def test_whoever_is_alone_comes_in_once_the_others_are_out_and_keeps_them_out(enter: Enter) -> None:
+    first, leave_first = enter(alone=False)
+    assert first.wait(SECONDS)
+    single, leave_single = enter(alone=True)
+    assert not single.wait(QUIET_SECONDS)
+    late, _ = enter(alone=False)  # nobody overtakes: else whoever wants to be alone might wait for ever
+    assert not late.wait(QUIET_SECONDS)
+    leave_first.set()
+    assert single.wait(SECONDS)
+    assert not late.wait(QUIET_SECONDS)
+    leave_single.set()
+    assert late.wait(SECONDS)
+
+
+def test_a_worker_that_dies_leaves_the_room(enter: Enter, tmp_path: Path) -> None:
+    spawning = multiprocessing.get_context("spawn")
+    told, telling = spawning.Pipe(duplex=False)
+    worker = spawning.Process(target=_never_leave, args=(tmp_path, telling))
+    worker.start()
+    assert told.poll(SECONDS)
+    inside, _ = enter(alone=False)
+    assert not inside.wait(QUIET_SECONDS)
+    worker.kill()
+    worker.join()
+    assert inside.wait(SECONDS)
+
+
+def _never_leave(folder: Path, telling: Connection) -> None:
+    with Room(folder).entered(alone=True):
+        telling.send("in")
+        Event().wait()
+
+
+def test_a_file_goes_to_one_worker_and_all_of_conformance_too() -> None:
+    assert unit_of("tests/gateway/test_sdks.py::test_one[::1]") == "tests/gateway/test_sdks.py"
+    assert len({unit_of(f"tests/conformance/{name}.py::test_one") for name in ("test_ollama", "test_page")}) == 1
+
+
+def test_what_is_quick_comes_last() -> None:
+    files = ["tests/architecture/test_floors.py", "tests/gateway/test_sdks.py", "tests/unit/cli/test_main.py"]
+    assert min(files, key=comes_late) == "tests/gateway/test_sdks.py"
