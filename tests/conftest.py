@@ -6,7 +6,6 @@ import os
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import asyncpg
 import pytest
@@ -16,7 +15,8 @@ from neuronetz_gateway.db.migrating import migrate
 from neuronetz_gateway.embedded.postgres import EmbeddedPostgres
 from neuronetz_gateway.embedded.valkey import EmbeddedValkey
 from tests.support.fake_ollama import FakeOllama
-from tests.support.spreading import MEMORY, WholeFiles, comes_late, has_memory_to_spare, room_of
+from tests.support.memory_folder import has_memory_to_spare, memory_folder
+from tests.support.spreading import WholeFiles, comes_late, room_of
 from tests.support.stores import Stores, asyncpg_dsn
 
 _numbers = itertools.count(1)
@@ -56,9 +56,7 @@ def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     if not has_memory_to_spare():
         yield tmp_path_factory.mktemp("stores")
         return
-    with TemporaryDirectory(prefix="neuronetz-tests-", dir=MEMORY) as name:
-        folder = Path(name)
-        folder.chmod(0o711)  # Postgres, which does not run as root, has to get through
+    with memory_folder() as folder:
         yield folder
 
 

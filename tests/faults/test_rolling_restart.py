@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from pathlib import Path
 
 import httpx
@@ -53,7 +54,7 @@ async def test_a_rolling_restart_fails_nobody(  # noqa: PLR0917 - its sizes, bes
         balancer(gateways.members, tenancy.key, probe_seconds=probe_seconds) as through,
     ):
         load = BalancedLoad(through, per_second=per_second, streams=streams, plain=CHAT, streamed=LONG)
-        running = asyncio.create_task(load.run())
+        running, began = asyncio.create_task(load.run()), time.monotonic()
         await asyncio.sleep(stream_seconds / 2)  # the streams have spread over both
         for number in [0, 1] * rounds:
             assert await gateways.terminate(number) == 0
@@ -65,11 +66,13 @@ async def test_a_rolling_restart_fails_nobody(  # noqa: PLR0917 - its sizes, bes
                     await asyncio.sleep(0.05)
         load.stop()
         await running
+        seconds = time.monotonic() - began
     rows = await stores.fetch("select outcome, count(*) as many from audit_log group by outcome")
     answers, long_answers = sum(load.ends.values()), sum(load.stream_ends.values())
+    lost = answers + long_answers - load.ends["whole"] - load.stream_ends["whole"]
     print(
-        f"O4: {2 * rounds} restarts at {per_second}/s with {streams} streams: {answers} requests, {long_answers} "
-        f"streams, failed or cut: {answers + long_answers - load.ends['whole'] - load.stream_ends['whole']}"
+        f"O4: {2 * rounds} restarts in {seconds:.0f} s at {answers / seconds:.0f}/s with {streams} streams: {answers} "
+        f"requests, {long_answers} streams, failed or cut: {lost}"
     )
     assert set(load.ends) == {"whole"}, load.ends
     assert set(load.stream_ends) == {"whole"}, load.stream_ends

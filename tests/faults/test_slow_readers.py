@@ -73,10 +73,10 @@ async def test_slow_readers_hold_little_memory(
     async with gateway_process(write_env_file(env_path, settings)) as gateway:
         await others(gateway, tenancy, 200)  # what the process takes for itself it has by then
         async with slow_readers(gateway.base_url) as readers:
-            each = await bytes_each(gateway, readers, ollama, tenancy.key, 40)
+            each = await bytes_each(gateway, readers, ollama, tenancy.key, 25)
             assert await others(gateway, tenancy, 50) == {200: 50}
-            assert len(readers.uncut) == 40
-    print(f"S4: 40 readers at 1 byte/s hold {each / 1024:.0f} KiB each")
+            assert len(readers.uncut) == 25
+    print(f"S4: 25 readers at 1 byte/s hold {each / 1024:.0f} KiB each")
     assert each <= MOST_BYTES
 
 
@@ -150,7 +150,7 @@ async def test_two_hundred_slow_readers_for_a_minute(
     figures = f"hold {each / 1024:.0f} KiB each, were cut after {min(ends):.0f} to {max(ends):.0f} s"
     print(f"S4: 200 readers at 1 byte/s {figures}; others meanwhile: {dict(served)}")
     assert each <= MOST_BYTES
-    assert STALL_SECONDS <= min(ends)
+    assert min(ends) >= STALL_SECONDS
     assert max(ends) <= STALL_SECONDS * LOOKS + FILL_SECONDS
     assert set(served) == {200}
     rows = await stores.fetch("select outcome from audit_log where tenant_id = $1", tenancy.tenant.id)

@@ -70,7 +70,7 @@ async def answers(gateway: GatewayProcess, tenancy: Tenancy) -> list[RawAnswer]:
     found: list[RawAnswer] = []
 
     async def lane() -> None:
-        found.extend([await send_raw(gateway.base_url, request) for request in turns])
+        found.extend([await send_raw(gateway.base_url, request, timeout_seconds=30) for request in turns])
 
     await asyncio.gather(*(lane() for _ in range(16)))
     return found
@@ -85,7 +85,7 @@ async def test_every_line_is_one_event_and_every_row_can_be_shown(
     named = [answer for answer in found if answer.header("x-request-id")]
     assert {answer.status for answer in named} >= {200, 401, 403, 404}
     assert not {answer.status for answer in found} & {500, 502, 503}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (log := gateway.log.read_bytes()).count(b'"event":"request"') < len(named) + 1:
             await asyncio.sleep(0.05)  # a line comes after its answer
     lines = log.split(b"\n")

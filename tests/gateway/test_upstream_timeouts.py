@@ -30,7 +30,8 @@ LONG_SECONDS, SHORT_SECONDS = 20.0, 0.4
 
 async def ended(stores: Stores, upstream_url: str, body: dict[str, Any], **short: float) -> tuple[RawEnd, str, int]:
     """How a request ends where only these times are short: its answer, its outcome, what it was charged."""
-    async with live_gateway(stores, upstream_url, **{**dict.fromkeys(TIMES, LONG_SECONDS), **short}) as gateway:
+    times: dict[str, Any] = {**dict.fromkeys(TIMES, LONG_SECONDS), **short}
+    async with live_gateway(stores, upstream_url, **times) as gateway:
         tenancy = await make_tenancy(gateway.services)
         asked = request_bytes("POST", "/api/chat", key=tenancy.key, body=json.dumps(body).encode())
         began = time.monotonic()

@@ -91,7 +91,7 @@ EXAMPLES: tuple[GatewayError, ...] = (
     errors.UnavailableError("The budget ledger is not available."),
     errors.OverloadedError("The model server is busy."),
     errors.StalePrincipalError("The settings of this API key have just changed; please send the request again."),
-    errors.ShuttingDownError(),
+    errors.ShuttingDownError("The gateway is shutting down."),
     errors.UpstreamUnreachableError("The model server cannot be reached."),
     errors.UpstreamTimedOutError("The model server did not begin to answer in time."),
 )

@@ -12,6 +12,7 @@ from typing import cast
 
 # More than this is not held for the other side: the sender then fills the buffers of the kernel, as with a real server.
 HELD_BYTES = 256 * 1024
+_SETTLED_SECONDS = 0.02  # without a byte of the server after its last reply
 _PIECES_A_SECOND = 50  # into which bytes are sliced where their rate is bounded
 _RESETS = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time
 
@@ -66,6 +67,10 @@ class Way:
         self.torn = False  # bytes of it were lost, which no receiver of TCP ever sees
         self.ended = False
         self.limit()
+
+    @property
+    def holds(self) -> bool:
+        return bool(self._held)
 
     def limit(self) -> None:
         """Take the limit that holds now, counted from now."""
@@ -153,7 +158,7 @@ class Way:
             data = data[: self._allowance]
             self._allowance -= len(data)
         receiver.write(data)
-        self._connection.counts.bytes_passed[self._direction] += len(data)
+        self._connection.passed(self._direction, len(data))
         if self._allowance == 0:
             self._held.clear()
             self._connection.limit_reached()
@@ -196,6 +201,9 @@ class Connection:
         self.faults, self.counts, self.dice = faults, counts, dice
         self._asks = faults.asks()
         self.ways = {direction: Way(direction, self) for direction in Direction}
+        self._last_passed = Direction.DOWN
+        self._owed: bytearray | None = None  # answers that wait until the server has given its own
+        self._settling: asyncio.TimerHandle | None = None
         self.near: asyncio.Transport | None = None  # of whoever connected
         self.far: asyncio.Transport | None = None  # of the server
 
@@ -216,15 +224,31 @@ class Connection:
         """Whether either end is: of a broken one the other may have to be told yet, once the faults allow it."""
         return any(end is not None and not end.is_closing() for end in (self.near, self.far))
 
+    def passed(self, direction: Direction, size_bytes: int) -> None:
+        """Takes note of bytes that were handed over."""
+        self.counts.bytes_passed[direction] += size_bytes
+        self._last_passed = direction
+        if self._owed is not None:
+            self._settle_soon()
+
     def answer(self, data: bytes) -> None:
-        """In place of the server."""
-        if self.near is not None and not self.near.is_closing():
-            self.near.write((self.faults.reply or b"") * self._asks(data))
+        """In place of the server, but never before a reply of its own that is on its way: no server swaps them."""
+        answers = (self.faults.reply or b"") * self._asks(data)
+        if self._owed is not None:
+            self._owed += answers
+        elif self.near is not None and not self.near.is_closing():
+            self.near.write(answers)
 
     def apply(self, faults: Faults) -> None:
         """Other faults hold from now on; a stream that has lost bytes cannot go on, so it is reset."""
         if faults.asks is not self.faults.asks or faults.reply != self.faults.reply:
             self._asks = faults.asks()
+        if faults.reply is not None and self.faults.reply is None:
+            replying = self._last_passed is Direction.UP or self.ways[Direction.DOWN].holds
+            self._owed = bytearray() if replying else None
+        elif faults.reply is None and self._owed:
+            self.reset()  # requests that nobody answered
+            return
         limits_change = faults.limits != self.faults.limits
         self.faults = faults
         for way in self.ways.values():
@@ -263,7 +287,19 @@ class Connection:
                 connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESETS)
             transport.abort()
 
+    def _settle_soon(self) -> None:
+        if self._settling is not None:
+            self._settling.cancel()
+        self._settling = asyncio.get_running_loop().call_later(_SETTLED_SECONDS, self._settle)
+
+    def _settle(self) -> None:
+        owed, self._owed = self._owed, None
+        if owed and self.near is not None and not self.near.is_closing():
+            self.near.write(owed)
+
     def _leave(self) -> list[asyncio.Transport]:
         for way in self.ways.values():
             way.stop()
+        if self._settling is not None:
+            self._settling.cancel()
         return [transport for transport in (self.near, self.far) if transport is not None]

@@ -15,6 +15,8 @@ CHAT: dict[str, Any] = {"model": "fakea", "messages": [{"role": "user", "content
 
 
 class Gateway(Protocol):
+    @property
+    def base_url(self) -> str: ...
     def http(self, key: str | None = None, **options: Any) -> httpx.AsyncClient: ...
 
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from neuronetz_gateway.counters.admissions import RateCounters
 from neuronetz_gateway.domain.admission import Admission
@@ -55,10 +56,12 @@ class Process:
 
 
 @asynccontextmanager
-async def process(world: World, redis_url: str, *, window_seconds: int = 60) -> AsyncIterator[Process]:
+async def process(
+    world: World, redis_url: str, *, window_seconds: int = 60, **of_ledger: Any
+) -> AsyncIterator[Process]:
     """One process; leaving it flushes it."""
     database = make_database(world.url)
-    async with batched(redis_url) as connection, running_ledger(world.url) as ledger:
+    async with batched(redis_url) as connection, running_ledger(world.url, **of_ledger) as ledger:
         counters = RateCounters(connection, window_seconds=window_seconds)
         rebuilder = RateRebuilder(AdmittedRequests(database), counters, within_seconds=DONE_HOLDING_SECONDS)
         limiter = RateLimiter(counters, warm=rebuilder.warm, jitter=lambda: 0.5)

@@ -1,7 +1,6 @@
 """How the tests of one run are spread over several workers (`-n`)."""
 
 import fcntl
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,8 +10,6 @@ import pytest
 # type: ignores: xdist is without types
 from xdist.scheduler.loadscope import LoadScopeScheduling  # type: ignore[import-untyped]
 
-MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own is made there, for its owner alone
-ROOM_BYTES = 1 << 30
 # Together, since their last test looks at what all of them have shown.
 _TOGETHER = "tests/conformance/"
 # Many small files, so they come last: no worker then waits for long for another's last file.
@@ -70,8 +67,3 @@ def room_of(config: pytest.Config) -> Room | None:
     if not hasattr(config, "workerinput"):
         return None
     return Room(Path(config.getoption("basetemp")).parent)
-
-
-def has_memory_to_spare() -> bool:
-    """Whether data may be kept in memory: a container often has next to no /dev/shm."""
-    return MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= ROOM_BYTES

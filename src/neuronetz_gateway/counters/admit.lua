@@ -4,11 +4,11 @@
 -- Of a cold tenant nothing is admitted: it has to be rebuilt. Nor is anything for a principal that was read before the
 -- tenant was rebuilt, since the ledger would not have it.
 --
--- KEYS  1 tenant's rates  2 key's rates  3 tenant's leases  4 key's leases  5 mark of an ended id  6 the tenant's sentinel
+-- KEYS  1 tenant's rates  2 key's rates  3 tenant's leases  4 key's leases  5 mark of an ended id  6 tenant's sentinel
 -- ARGV  1 window in s  2 id  3 estimated tokens  4 key's expiry in us, 0 never  5 lease in us
 --       6-8 tenant's rpm, tpm, concurrent  9-11 key's; -1 is no limit  12 tenant's version  13 run id
--- Reply {'admitted', us, standing}  {'refused', us, standing, limit, figure, left, retry in ms}  {'expired'}  {'undone'}
---       {'cold'}  {'stale'}
+-- Reply {'admitted', us, standing}  {'refused', us, standing, limit, figure, left, retry in ms}
+--       {'expired'}  {'undone'}  {'cold'}  {'stale'}
 --       A standing is of the scope that has the least left, the key's of equals, the refusing one's of the axis that
 --       refuses, with the request itself if it is admitted. Of requests, then of tokens: limit, left, second of the
 --       newest bucket (0 nothing counted, -1 unknown); -1 -1 -1 without a limit.

@@ -2,7 +2,7 @@
 -- The lease is the record that it is still open, so a repeated call changes nothing. Where a tenant is cold the end is
 -- noted for the rebuild, which may have read in the ledger that this request is open. warm.lua stands before it.
 --
--- KEYS  1 tenant's rates  2 key's rates  3 tenant's leases  4 key's leases  5 mark of an ended id  6 the tenant's sentinel
+-- KEYS  1 tenant's rates  2 key's rates  3 tenant's leases  4 key's leases  5 mark of an ended id  6 tenant's sentinel
 -- ARGV  1 id  2 second of admission, 0 unknown  3 estimated tokens  4 actual tokens, -1 undoes  5 lease in us  6 run id
 -- Reply 1 closed, 0 there was nothing to close
 local id, second, estimate, actual = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])

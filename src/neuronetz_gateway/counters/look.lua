@@ -9,7 +9,8 @@ if not told_at(KEYS[5], ARGV[2]) then return { 'cold' } end
 local reply = { now }
 for scope = 1, 2 do
   local rates = rates_of(KEYS[scope])
-  for _, figure in ipairs({ rates.requests, newest(rates, 'r'), rates.tokens, newest(rates, 't'), held_in(KEYS[scope + 2]) }) do
+  local held = held_in(KEYS[scope + 2])
+  for _, figure in ipairs({ rates.requests, newest(rates, 'r'), rates.tokens, newest(rates, 't'), held }) do
     reply[#reply + 1] = figure
   end
 end

@@ -61,9 +61,19 @@ def connector(
 
 
 def cancellations() -> int:
-    """How often the current task was told to end, which an error says no more where a rollback failed after it."""
+    """How often the current task was told to end."""
     task = asyncio.current_task()
     return 0 if task is None else task.cancelling()
+
+
+def end_if_cancelled(before: int) -> None:
+    """Raises CancelledError where the task was told to end since: SQLAlchemy may have lost that on the way.
+
+    A cancelled statement ends its session here. Where it was a ping SQLAlchemy opens another one as if nothing were;
+    elsewhere the error of the rollback takes the place of the cancellation.
+    """
+    if cancellations() > before:
+        raise asyncio.CancelledError
 
 
 def _dsn(url: str) -> str:

@@ -13,12 +13,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from neuronetz_gateway.db.breaker import Breaker
-from neuronetz_gateway.db.connecting import Connector, Session, cancellations, connector
+from neuronetz_gateway.db.connecting import Connector, Session, cancellations, connector, end_if_cancelled
 from neuronetz_gateway.db.link import Link
 from neuronetz_gateway.errors import UnavailableError
 
 # Past the server's own statement time-out the server must be hanging; only then is a connection given up.
 _HANGING_AFTER_SECONDS = 0.5
+_AWAY = (DBAPIError, PoolTimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 _WAITING_SHARE = (
     0.75  # of the time to have a connection, for one that others use: before it looks like a server that hangs
 )
@@ -84,10 +85,12 @@ class Database:
                 async with asyncio.timeout(self._connect_timeout_seconds) as having:
                     with self._no_orphan():
                         connection = await transaction.enter_async_context(self._engine.begin())
+                end_if_cancelled(cancelled_before)
                 yield connection
-        except (DBAPIError, PoolTimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            if cancellations() > cancelled_before:
-                raise asyncio.CancelledError from error  # whose rollback failed, since it ends the session
+        except Exception as error:
+            end_if_cancelled(cancelled_before)
+            if not isinstance(error, _AWAY):
+                raise
             if isinstance(error, TimeoutError) or having.expired():
                 self._give_up_sessions()
             raise UnavailableError("The database is not available.") from error
@@ -133,8 +136,9 @@ class Database:
         try:
             async with asyncio.timeout(self._connect_timeout_seconds):
                 await self._engine.dispose()
-        except TimeoutError:  # a server that hangs hears no goodbye
-            self._give_up_sessions()
+        except TimeoutError:
+            pass  # a server that hangs hears no goodbye
+        self._give_up_sessions()  # nor does the pool see whoever was cancelled a moment ago, with a session in hand
 
     def _remembered(self, connect: Connector) -> Connector:
         async def remembered() -> Session:
@@ -158,6 +162,6 @@ class Database:
                 session.terminate()
 
     def _give_up_sessions(self) -> None:
-        """One session hangs, so the others of the pool hang too: each would cost its next caller the same wait."""
+        """Where one session hangs the others of the pool hang too: each would cost its next caller the same wait."""
         for session in tuple(self._sessions):
             session.terminate()

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from neuronetz_gateway.db.connecting import cancellations, connector
+from neuronetz_gateway.db.connecting import connector, end_if_cancelled
 from neuronetz_gateway.errors import UnavailableError
 from neuronetz_gateway.settings import SettingsError
 
@@ -132,8 +132,7 @@ async def _locked(url: str, work: Callable[[Config], None]) -> None:
             await connection.run_sync(lambda sync: work(_config(sync)))
             await connection.commit()
         except (DBAPIError, OSError) as error:
-            if cancellations():
-                raise asyncio.CancelledError from error
+            end_if_cancelled(0)
             if isinstance(error, DBAPIError) and not _state(error).startswith(_PASSING_STATES):
                 raise
             raise UnavailableError("The database cannot be brought to this version at the moment.") from error

@@ -12,6 +12,7 @@ class Wrong(StrEnum):
     ROWS_MISSING = "rows_missing"
     ROW_OUT_OF_PLACE = "row_out_of_place"
     ROW_UNCHAINED = "row_unchained"
+    ROWS_UNSIGNED = "rows_unsigned"  # put there after their day was signed as a whole
     HEAD_DIFFERS = "head_differs"
     CHECKPOINT_DIFFERS = "checkpoint_differs"  # rows were changed with all hashes behind them
     CHECKPOINT_BROKEN = "checkpoint_broken"

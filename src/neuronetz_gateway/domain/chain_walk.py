@@ -52,6 +52,7 @@ class ChainWalk:
         self._last_id: str | None = None
         self._before: tuple[bytes, ...] = (NO_HASH,)  # what its hash may be; empty where nobody can know
         self._contradicted = False
+        self._told = False
         self.vouched = 0  # the last row that a checkpoint vouches for
 
     @property
@@ -85,14 +86,17 @@ class ChainWalk:
             self._before = (held, *expected)
         self._compare(held, expected)
 
-    def end(self) -> None:
-        """To be called behind the last row."""
+    def end(self, *, all_are_signed: bool) -> None:
+        """To be called behind the last row; `all_are_signed`: a checkpoint was written when no more could come."""
         head, listed = self._head, self._listed
         self._end_at(head)
         if listed is not None and listed.sequence > max(self._last, 0 if head is None else head.sequence):
             self._miss(listed.sequence, f": checkpoint {listed.checkpoint} lists {listed.sequence} rows")
         elif head is not None and head.sequence > self._last:
             self._miss(head.sequence, f": its head speaks of {head.sequence} rows")
+        if all_are_signed and self.unsigned_rows and not self._told:
+words = f"rows {self.vouched + 1} to {self._last} were put there after their day had been signed as over"
+            self._tell(Wrong.ROWS_UNSIGNED, words, first=self.vouched + 1, sequence=self._last, row_id=self._last_id)
 
     def _end_at(self, head: Head | None) -> None:
         if head is None:
@@ -159,6 +163,7 @@ class ChainWalk:
         row_id: str | None = None,
         checkpoint: int | None = None,
     ) -> None:
+        self._told = True
         self._found(
             Finding(
                 wrong=wrong,

@@ -30,7 +30,7 @@ class Drain:
     def cut(self) -> None:
         """Cut all that hold a place; who has none yet is told so when the server cancels it (EndpointTable)."""
         self.cutting = True
-        self._limiter.cut(lambda _: True, ShuttingDownError)
+        self._limiter.cut(lambda _: True, shutting_down)
 
 
 class Gateway:
@@ -47,3 +47,7 @@ class Gateway:
 
     def cut(self) -> None:
         self._drain.cut()
+
+
+def shutting_down() -> ShuttingDownError:
+    return ShuttingDownError("The gateway is shutting down.")

@@ -84,7 +84,7 @@ _ESTIMATE = text(
 class AuditRows:
     """Reads day by day, so that no more than one partition is looked into at a time, in the order of its own index.
 
-    Ids are made in the order of time: by them rows of one day stand in the order in which requests came.
+    Ids are made in the order of time, to the millisecond: by them rows of a day stand as requests came.
     """
 
     def __init__(self, connection: AsyncConnection) -> None:

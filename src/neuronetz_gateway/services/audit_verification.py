@@ -133,7 +133,7 @@ class _Verification:
 
     async def _listings(self, day: date, chains: AuditChains) -> DayListings:
         numbers = self._book.numbers(day)
-        listed = DayListings()
+        listed = DayListings(self._book.whole_at(day))
         for writer, listings in ({} if self._file is None else self._file.listings(day)).items():
             for listing in listings:
                 listed.take(writer, listing, trusted=True)

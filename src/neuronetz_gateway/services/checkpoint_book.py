@@ -1,9 +1,10 @@
 """Checkpoints read in their order: which can be trusted, what they list."""
 
 from array import array
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from datetime import date
+from datetime import UTC, date, timedelta
 
 from neuronetz_gateway.checkpoint_signing import CheckpointKeys
 from neuronetz_gateway.domain.chain_finding import Finding, Wrong
@@ -15,6 +16,9 @@ from neuronetz_gateway.domain.checkpoint import (
     SignedCheckpoint,
     parsed_document,
 )
+
+# A transaction of the last moment of a day may be committed when the next has begun; none lasts for so long.
+_LATEST_COMMIT = timedelta(hours=1)
 
 
 class CheckpointBook:
@@ -34,11 +38,17 @@ class CheckpointBook:
         self.count = 0
         self.last_number = 0
         self.dropped: set[date] = set()
+        self._over: list[tuple[date, int]] = []  # from which trusted checkpoint on which day was over for good
 
     @property
     def days(self) -> set[date]:
         """The days that checkpoints list chains of."""
         return set(self._numbers)
+
+    def whole_at(self, day: date) -> int | None:
+        """The first trusted one of so long after a day that it, with those before, lists all rows of that day."""
+        place = bisect_left(self._over, (day, 0))
+        return self._over[place][1] if place < len(self._over) else None
 
     def numbers(self, day: date) -> list[int]:
         """The checkpoints that list chains of a day."""
@@ -62,6 +72,9 @@ class CheckpointBook:
         for each in (*self._open, checkpoint):
             self._untrusted.discard(each.number)
             self.dropped.update(each.dropped)
+        day = (checkpoint.at.astimezone(UTC) - _LATEST_COMMIT).date() - timedelta(days=1)
+        if not self._over or self._over[-1][0] < day:
+            self._over.append((day, checkpoint.number))
         self._open.clear()
 
     def finish(self) -> None:

@@ -11,15 +11,19 @@ from neuronetz_gateway.domain.verification import VerificationReport
 
 
 class DayListings:
-    """What checkpoints list of the chains of one day, by writer: that which can be trusted, how far all go."""
+    """What checkpoints list of the chains of one day, by writer: that which can be trusted, how far all go.
 
-    def __init__(self) -> None:
+    whole_at is the checkpoint from which on the day was over: what later ones list beyond it was put there since.
+    """
+
+    def __init__(self, whole_at: int | None) -> None:
+        self.whole_at = whole_at
         self.trusted: defaultdict[str, list[Listing]] = defaultdict(list)
         self.furthest: defaultdict[str, int] = defaultdict(int)
 
     def take(self, writer: str, listing: Listing, *, trusted: bool) -> None:
         self.furthest[writer] = max(self.furthest[writer], listing.sequence)
-        if trusted:
+        if trusted and (self.whole_at is None or listing.checkpoint <= self.whole_at):
             self.trusted[writer].append(listing)
 
 
@@ -74,7 +78,7 @@ class DayWalks:
     def _end(self) -> None:
         walk, self._walk = self._walk, None
         if walk is not None:
-            walk.end()
+            walk.end(all_are_signed=self._listed.whole_at is not None)
             self._report.unsigned_rows += walk.unsigned_rows
 
     def _take_unchained(self, row: ChainedRow, *, wrong: bool) -> None:

@@ -126,3 +126,25 @@ def test_migrate_brings_an_empty_database_to_the_newest_revision(
     assert command("list-tenants", "--json", env_file=env_file).document == {"tenants": []}
     (found,) = asyncio.run(empty.fetch("SELECT version_num FROM alembic_version"))
     assert found["version_num"] == revision
+
+
+def workers_of(pid: int) -> set[int]:
+    """Its children that serve; Python's own tracker of resources is one as well."""
+    return {child for child in children_of(pid) if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()}
+
+
+async def test_a_worker_that_was_killed_is_replaced(env_file: Path, tmp_path: Path) -> None:
+    words = ("serve", "--port", "0", "--workers", "2", "--json", "--env-file", str(env_file))
+    async with program(*words, log=tmp_path / "log", TMPDIR=str(tmp_path)) as serving:
+        base_url = (await serving.document())["base_url"]
+        before = workers_of(serving.process.pid)
+        assert len(before) == 2
+        os.kill(min(before), signal.SIGKILL)
+        async with asyncio.timeout(30):
+            while len(workers_of(serving.process.pid) - before) < 1:
+                await asyncio.sleep(0.05)
+        assert await status_at(f"{base_url}/healthz") == httpx.codes.OK
+        children = children_of(serving.process.pid)
+        assert await serving.ended_by(signal.SIGTERM) == 0
+        assert all_gone(children)
+        assert "Traceback" not in serving.said

@@ -121,10 +121,10 @@ async def test_whoever_is_cancelled_in_a_transaction_is_cancelled(quick: Databas
     """The rollback fails then, since the session is gone: that error took the place of the cancellation, so a heartbeat
     that was told to end went on for ever."""
     await quick.ping()
-    for turns in range(30):
+    for turns in range(60):
         task = asyncio.create_task(_use(quick, "select pg_sleep(0.2)"))
         for _ in range(turns):
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.0002)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -141,6 +141,26 @@ async def test_rows_of_before_the_chains_are_counted_apart(audited: Audited) -> 
     assert [(finding.wrong, finding.id) for finding in report.findings] == [("row_unchained", str(late))]
 
 
+@pytest.mark.promise("D3")
+async def test_rows_that_are_put_into_a_day_after_it_was_signed_are_found(audited: Audited) -> None:
+    """Made with the real function, so that hashes and heads hold: behind an old chain, as a chain of their own.
+
+    The next checkpoint signs them like everything that has moved.
+    """
+    days = await audited.fill(writers=1, batches=1)
+    at = datetime.combine(days[0], datetime.min.time(), UTC) + timedelta(hours=20)
+    lane = (await audited.sql("select writer from audit_heads where day = $1", days[0]))[0][0]
+    for writer_id in (lane, uuid7()):
+        async with writing(audited.url) as writer:
+            await writer.refuse(writer_id, at, 2)
+    for _ in range(2):
+        found = (await audited.verify()).findings
+        assert [finding.wrong for finding in found] == ["rows_unsigned", "rows_unsigned"]
+        assert {finding.day for finding in found} == {days[0]}
+        assert str(lane) in {finding.writer for finding in found}
+        await audited.checkpoints().write()
+
+
 async def test_only_rows_since_a_day_are_read_if_that_is_wanted(audited: Audited) -> None:
     days = await audited.fill(batches=1)
     await audited.sql("update audit_log set model = 'other' where recorded_on = $1", days[0])

@@ -280,6 +280,33 @@ async def test_an_answer_stands_in_for_the_server(proxy: FaultProxy, echo: Echo,
     assert echo.received == b"ab"
 
 
+async def test_an_answer_never_overtakes_a_reply_of_the_server() -> None:
+    """Swapped replies let a gateway admit one request on the verdict of another, which no server can cause."""
+    asked, may_reply = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(4)
+        asked.set()
+        await may_reply.wait()
+        writer.write(b"real")
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with FaultProxy("127.0.0.1", server.sockets[0].getsockname()[1]) as proxy:
+        caller = Caller(*await asyncio.open_connection("127.0.0.1", proxy.port))
+        caller.writer.write(b"one!")
+        await asked.wait()
+        proxy.answer(b"fake")
+        caller.writer.write(b"two!")
+        assert await caller.hears_nothing()
+        may_reply.set()
+        assert await caller.hears(8) == b"realfake"
+        assert await caller.asks(b"more") == b"fake"
+        caller.writer.close()
+    server.close()
+
+
 async def test_each_command_of_a_redis_pipeline_gets_its_answer(proxy: FaultProxy, connect: Connect) -> None:
     caller = await connect()
     proxy.answer(b"-LOADING\r\n", redis_commands)

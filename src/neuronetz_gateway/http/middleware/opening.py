@@ -9,9 +9,9 @@ from uuid import UUID
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from neuronetz_gateway.domain.audit import Outcome, RefusalEvent
-from neuronetz_gateway.errors import GatewayError, ShuttingDownError
+from neuronetz_gateway.errors import GatewayError
 from neuronetz_gateway.http.address import Networks, caller_address
-from neuronetz_gateway.http.draining import Drain
+from neuronetz_gateway.http.draining import Drain, shutting_down
 from neuronetz_gateway.http.exchange import Exchange, attach
 from neuronetz_gateway.http.request_id import request_id_of, user_agent_of
 from neuronetz_gateway.services.refusal_recording import RefusalRecorder
@@ -52,7 +52,7 @@ class OpeningMiddleware:
             # Only the server cancels, at the end of its drain; what had begun is closed by it, unfinished.
             if not self.drain.cutting or exchange.response_started:
                 raise
-            ended = ShuttingDownError()
+            ended = shutting_down()
             self._record(exchange, ended)
             raise ended from None
 
