@@ -172,7 +172,7 @@ class StalePrincipalError(UnavailableError):
 
 
 class ShuttingDownError(UnavailableError):
-    """This process ends, before the request was done; another one, or this one's successor, serves the next."""
+    """Ends with its process, before the request was done; another one, or this one's successor, serves the next."""
 
     code = "shutting_down"
 

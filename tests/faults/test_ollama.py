@@ -14,7 +14,7 @@ import pytest
 from neuronetz_gateway.surfaces.surface import Endpoint
 from tests.gateway.test_broken_answers import booked
 from tests.gateway.test_half_records import records_of, told
-from tests.support.factories import make_tenancy
+from tests.support.factories import Tenancy, make_tenancy
 from tests.support.fake_ollama import FakeOllama, Fault, Script
 from tests.support.fake_ollama_script import busy, never
 from tests.support.fault_proxy import Direction, FaultProxy
@@ -86,7 +86,6 @@ CASES = [
     for endpoint in INFERRING
     for streamed in ((True, False) if endpoint in STREAMING else (False,))
 ]
-WAITING = [name for name, fate in FATES.items() if fate.outcome == "upstream_timed_out"]
 
 
 def concerns(fate: Fate, endpoint: Endpoint, *, streamed: bool) -> bool:
@@ -141,12 +140,18 @@ def said(endpoint: Endpoint, answer: RawEnd, *, streamed: bool) -> str:
     return told(records_of(endpoint, answer.body)[-1])
 
 
-async def meet(bench: Bench, fate: Fate, endpoint: Endpoint, *, streamed: bool) -> None:
-    """Send one request to its fate, hold what became of it against what has to."""
+async def answered(bench: Bench, endpoint: Endpoint, *, streamed: bool) -> tuple[Tenancy, RawEnd]:
+    """One request of a tenant of its own."""
     tenancy = await make_tenancy(bench.gateway.services)
     body = asking(endpoint, 50, **({"stream": streamed} if endpoint in STREAMING else {}))
     asked = request_bytes("POST", endpoint.path, key=tenancy.key, body=json.dumps(body).encode())
-    answer = await send_to_the_end(bench.gateway.base_url, asked)
+    return tenancy, await send_to_the_end(bench.gateway.base_url, asked)
+
+
+async def check(
+    bench: Bench, fate: Fate, endpoint: Endpoint, tenancy: Tenancy, answer: RawEnd, *, streamed: bool
+) -> None:
+    """Hold what became of a request against what has to."""
     case = f"{name_of(endpoint)}, streamed: {streamed}"
     assert answer.status == fate.status, (case, answer.body)
     message = said(endpoint, answer, streamed=streamed)
@@ -166,33 +171,32 @@ async def test_every_fault_is_told_freed_and_charged(bench: Bench, name: str) ->
         bench.ollama.script = fate.script
     if fate.arrange is not None:
         fate.arrange(bench.proxy)
-    kept = 0.0
-    if name in WAITING:  # all at once, since each takes its time
-        await asyncio.gather(*(meet(bench, fate, endpoint, streamed=streamed) for endpoint, streamed in cases))
-        kept = await freed(bench)
-    else:
-        for endpoint, streamed in cases:
-            await meet(bench, fate, endpoint, streamed=streamed)
-            kept = max(kept, await freed(bench))
+    answers = await asyncio.gather(*(answered(bench, endpoint, streamed=streamed) for endpoint, streamed in cases))
+    kept = await freed(bench)
+    for (endpoint, streamed), (tenancy, answer) in zip(cases, answers, strict=True):
+        await check(bench, fate, endpoint, tenancy, answer, streamed=streamed)
     assert len(bench.ollama.hits) == fate.hits * len(cases)
     print(f"F3: {name}: {len(cases)} requests told, booked, asked once; places freed within {kept * 1000:.0f} ms")
     bench.proxy.heal()
     bench.ollama.script = Script()
     for endpoint, streamed in cases[:2]:
-        await meet(bench, Fate(200, "", "completed"), endpoint, streamed=streamed)
+        tenancy, answer = await answered(bench, endpoint, streamed=streamed)
+        await check(bench, Fate(200, "", "completed"), endpoint, tenancy, answer, streamed=streamed)
 
 
 @pytest.mark.promise("F3", "S5")
 @pytest.mark.parametrize("streamed", [True, False])
-async def test_a_line_of_ten_megabytes_passes(bench: Bench, *, streamed: bool) -> None:
-    tenancy = await make_tenancy(bench.gateway.services)
-    bench.ollama.next(Script(tokens=3, huge_record_bytes=10_000_000))
+async def test_a_line_of_ten_megabytes_passes(stores: Stores, ollama: FakeOllama, *, streamed: bool) -> None:
+    ollama.next(Script(tokens=3, huge_record_bytes=10_000_000))
     body = json.dumps({**CHAT, "stream": streamed}).encode()
-    asked = request_bytes("POST", "/api/chat", key=tenancy.key, body=body)
-    answer = await send_to_the_end(bench.gateway.base_url, asked, timeout_seconds=30)
-    assert (answer.status, answer.whole) == (200, True)
-    assert len(answer.body) == bench.ollama.hits[0].bytes_sent > 10_000_000
-    assert (await booked(bench.stores, tenancy))[0] == "completed"
+    patient = {"upstream_first_byte_timeout_s": 30, "upstream_record_timeout_s": 30}
+    async with benched(stores, ollama, **patient) as bench:
+        tenancy = await make_tenancy(bench.gateway.services)
+        asked = request_bytes("POST", "/api/chat", key=tenancy.key, body=body)
+        answer = await send_to_the_end(bench.gateway.base_url, asked, timeout_seconds=30)
+        assert (answer.status, answer.whole) == (200, True)
+        assert len(answer.body) == ollama.hits[0].bytes_sent > 10_000_000
+        assert (await booked(stores, tenancy))[0] == "completed"
 
 
 @pytest.mark.promise("F3")

@@ -50,7 +50,9 @@ async def test_the_processes_of_one_machine_write_each_checkpoint_once_into_the_
 ) -> None:
     """Two workers that are started together, on one file, with 100 ms between two checkpoints."""
     file = tmp_path / "checkpoints.jsonl"
-    settings = make_settings(stores, ollama.base_url, audit_checkpoint_s=0.1, audit_checkpoint_sink=str(file))
+    settings = make_settings(
+        stores, ollama.base_url, audit_checkpoint_s=0.1, audit_checkpoint_sink=str(file), drain_accept_s=0
+    )
     env_file = write_env_file(tmp_path / "gateway.env", settings)
     services = build_services(settings)
     tenancy = await make_tenancy(services)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 import asyncpg
@@ -15,7 +16,7 @@ from neuronetz_gateway.domain.identifier import uuid7
 from neuronetz_gateway.domain.verification import VerificationReport
 from neuronetz_gateway.services.audit_checkpoints import AuditCheckpoints
 from neuronetz_gateway.services.audit_verification import AuditVerifier
-from tests.support.ledgers import World
+from tests.support.ledgers import World, make_database
 from tests.support.stores import asyncpg_dsn
 
 SECRET = b"0123456789abcdef0123456789abcdef"
@@ -29,10 +30,12 @@ NASTY = (
     "x" * 5000,
 )
 # The functions ask now() of the session's search_path: the rows of other days are theirs, only the clock is ours.
+_PATH = "clock,pg_catalog,public"
 _CLOCK = """
 create schema if not exists clock;
+create table if not exists clock.face (at timestamptz);
 create or replace function clock.now() returns timestamptz language sql stable as
-  $$ select current_setting('clock.at')::timestamptz $$;
+  $$ select coalesce((select at from clock.face), pg_catalog.now()) $$;
 """
 
 
@@ -45,7 +48,8 @@ class Writer:
         self.tenant_id, self.api_key_id = uuid7(), uuid7()
 
     async def set_clock(self, at: datetime) -> None:
-        await self.connection.execute("select set_config('clock.at', $1, false)", at.isoformat())
+        await self.connection.execute("delete from clock.face")
+        await self.connection.execute("insert into clock.face values ($1)", at)
 
     async def refuse(self, writer: UUID, at: datetime, count: int = 1, ids: Sequence[UUID] = ()) -> None:
         """Refusals with nasty texts, some of nobody, some that stand for many."""
@@ -123,9 +127,7 @@ async def writing(url: str, seed: int = 1) -> AsyncIterator[Writer]:
         await setting_up.execute(_CLOCK)
     finally:
         await setting_up.close()
-    connection = await asyncpg.connect(
-        asyncpg_dsn(url), server_settings={"search_path": "clock, pg_catalog, public", "timezone": "UTC"}
-    )
+    connection = await asyncpg.connect(asyncpg_dsn(url), server_settings={"search_path": _PATH, "timezone": "UTC"})
     try:
         yield Writer(connection, random.Random(seed))
     finally:
@@ -149,7 +151,8 @@ class Audited(World):
         today = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
         days = [today - timedelta(days=2), today - timedelta(days=1), today]
         await self.sql("select audit_log_ensure_partitions($1, 1)", days[0].date())  # the second has none
-        checkpoints = self.checkpoints()
+        clocked = make_database(f"{self.url}&search_path={quote(_PATH)}")
+        checkpoints = AuditCheckpoints(clocked, CheckpointSigner(SECRET), None, every_seconds=300)
         lanes = [uuid7() for _ in range(writers)]
         async with writing(self.url, seed) as writer:
             for day in days:
@@ -160,4 +163,5 @@ class Audited(World):
                         await writer.settle(lane, at, writer.chance.randint(1, 3))
                         await writer.adjust(lane, at, -1 if batch else 10)
                     await checkpoints.write()
+        await clocked.aclose()
         return [day.date() for day in days]

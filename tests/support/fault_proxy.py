@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 import socket
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +20,7 @@ _BACKLOG = 1024
 
 
 def redis_commands() -> Asks:
-    """Counts whole Redis commands, since a pipeline brings several in one piece."""
+    """Counts whole commands of Redis, or whole replies, since a pipeline brings several in one piece."""
     reader = Reader()
 
     def asks(data: bytes) -> int:
@@ -44,8 +45,16 @@ class FaultProxy:
     Faults add up (`latency` with `bandwidth`), each call replacing its own former one. Nothing here is awaited.
     """
 
-    def __init__(self, host: str, place: int | str | Path, *, dice: random.Random | None = None) -> None:
-        self._host, self._place = host, place
+    def __init__(
+        self,
+        host: str,
+        place: int | str | Path,
+        *,
+        dice: random.Random | None = None,
+        messages: Callable[[], Asks] | None = None,
+    ) -> None:
+        """`messages` tells requests apart as well as replies: an `answer` then never comes before a real reply."""
+        self._host, self._place, self._messages = host, place, messages
         self._dice = dice or random.Random(0)
         self._faults, self._counts = Faults(), Counts()
         self._running: set[Connection] = set()
@@ -184,7 +193,7 @@ class FaultProxy:
 
     async def _open(self, accepted: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        connection = Connection(self._faults, self._counts, self._dice)
+        connection = Connection(self._faults, self._counts, self._dice, self._messages)
         try:
             connection.far = await self._connect(connection)
             connection.near, _ = await loop.connect_accepted_socket(connection.near_end, accepted)

@@ -158,7 +158,7 @@ class Way:
             data = data[: self._allowance]
             self._allowance -= len(data)
         receiver.write(data)
-        self._connection.passed(self._direction, len(data))
+        self._connection.passed(self._direction, data)
         if self._allowance == 0:
             self._held.clear()
             self._connection.limit_reached()
@@ -197,8 +197,12 @@ class End(asyncio.Protocol):
 class Connection:
     """Both sockets with the two ways between them; `run` makes it, then it lives by its events."""
 
-    def __init__(self, faults: Faults, counts: Counts, dice: random.Random) -> None:
+    def __init__(
+        self, faults: Faults, counts: Counts, dice: random.Random, messages: Callable[[], Asks] | None
+    ) -> None:
         self.faults, self.counts, self.dice = faults, counts, dice
+        self._messages = {direction: messages() for direction in Direction} if messages else None
+        self._unanswered = 0  # of the server's requests, where they can be told apart
         self._asks = faults.asks()
         self.ways = {direction: Way(direction, self) for direction in Direction}
         self._last_passed = Direction.DOWN
@@ -224,12 +228,22 @@ class Connection:
         """Whether either end is: of a broken one the other may have to be told yet, once the faults allow it."""
         return any(end is not None and not end.is_closing() for end in (self.near, self.far))
 
-    def passed(self, direction: Direction, size_bytes: int) -> None:
+    def passed(self, direction: Direction, data: bytes) -> None:
         """Takes note of bytes that were handed over."""
-        self.counts.bytes_passed[direction] += size_bytes
+        self.counts.bytes_passed[direction] += len(data)
         self._last_passed = direction
-        if self._owed is not None:
+        if self._messages is not None:
+            count = self._messages[direction](data)
+            self._unanswered = max(0, self._unanswered + (count if direction is Direction.UP else -count))
+        if self._owed is not None and not self._unanswered:
             self._settle_soon()
+
+    @property
+    def _replying(self) -> bool:
+        """Whether the server has a reply to give yet; guessed where messages cannot be told apart."""
+        if self._messages is not None:
+            return self._unanswered > 0
+        return self._last_passed is Direction.UP or self.ways[Direction.DOWN].holds
 
     def answer(self, data: bytes) -> None:
         """In place of the server, but never before a reply of its own that is on its way: no server swaps them."""
@@ -244,8 +258,7 @@ class Connection:
         if faults.asks is not self.faults.asks or faults.reply != self.faults.reply:
             self._asks = faults.asks()
         if faults.reply is not None and self.faults.reply is None:
-            replying = self._last_passed is Direction.UP or self.ways[Direction.DOWN].holds
-            self._owed = bytearray() if replying else None
+            self._owed = bytearray() if self._replying else None
         elif faults.reply is None and self._owed:
             self.reset()  # requests that nobody answered
             return

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from tests.support.fake_ollama import FakeOllama
-from tests.support.fault_proxy import FaultProxy
+from tests.support.fault_proxy import FaultProxy, redis_commands
 from tests.support.stores import Stores
 
 _POSTGRES_PORT, _REDIS_PORT = 5432, 6379
@@ -46,7 +46,7 @@ async def faulty_stores(
     dice = dice or random.Random(0)
     async with (
         FaultProxy(*_postgres_place(direct.database_url), dice=dice) as postgres,
-        FaultProxy(*_redis_place(direct.redis_url), dice=dice) as redis,
+        FaultProxy(*_redis_place(direct.redis_url), dice=dice, messages=redis_commands) as redis,
         FaultProxy(ollama.host, ollama.port, dice=dice) as upstream,
     ):
         through = Stores(_postgres_url(direct.database_url, postgres), _redis_url(direct.redis_url, redis))

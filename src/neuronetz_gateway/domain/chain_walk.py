@@ -95,7 +95,7 @@ class ChainWalk:
         elif head is not None and head.sequence > self._last:
             self._miss(head.sequence, f": its head speaks of {head.sequence} rows")
         if all_are_signed and self.unsigned_rows and not self._told:
-words = f"rows {self.vouched + 1} to {self._last} were put there after their day had been signed as over"
+            words = f"rows {self.vouched + 1} to {self._last} were put there after their day had been signed as over"
             self._tell(Wrong.ROWS_UNSIGNED, words, first=self.vouched + 1, sequence=self._last, row_id=self._last_id)
 
     def _end_at(self, head: Head | None) -> None:

@@ -64,7 +64,7 @@ class AuditRetention:
         try:
             await self._checkpoints.emit()
         except UnavailableError as error:
-            _log.warning("checkpoint_not_sent", error=type(error.__cause__).__name__)
+            _log.warning("checkpoint_not_sent", error=type(error.__cause__ or error).__name__)
 
     async def _drop(self, day: date) -> bool:
         async with unit_of_work(self._database) as uow:

@@ -72,9 +72,9 @@ class CheckpointBook:
         for each in (*self._open, checkpoint):
             self._untrusted.discard(each.number)
             self.dropped.update(each.dropped)
-        day = (checkpoint.at.astimezone(UTC) - _LATEST_COMMIT).date() - timedelta(days=1)
-        if not self._over or self._over[-1][0] < day:
-            self._over.append((day, checkpoint.number))
+            day = (each.at.astimezone(UTC) - _LATEST_COMMIT).date() - timedelta(days=1)
+            if not self._over or self._over[-1][0] < day:
+                self._over.append((day, each.number))
         self._open.clear()
 
     def finish(self) -> None:

@@ -97,7 +97,7 @@ class Upkeep:
             await chore.work()
         except UnavailableError as error:
             self._happened(f"{chore.name}_failed")
-            _log.warning("upkeep_failed", chore=chore.name, error=type(error.__cause__).__name__)
+            _log.warning("upkeep_failed", chore=chore.name, error=type(error.__cause__ or error).__name__)
             return False
         except Exception:  # noqa: BLE001 - with the task over, nobody would do the chore again
             self._happened(f"{chore.name}_failed")

@@ -41,6 +41,7 @@ async def test_never_more_at_once_than_allowed(counters: WarmingCounters, server
             verdict = await counters.admit(principal, uuid7(), 1)
             if not isinstance(verdict, Admission):
                 assert verdict == Refused(f"{scope}.concurrent", 5, 0, 1.0)
+                await asyncio.sleep(dice.random() / 100)
                 continue
             under_way, served = under_way + 1, served + 1
             most = max(most, under_way)

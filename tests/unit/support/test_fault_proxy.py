@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.echo import QUIET_SECONDS, Caller, Echo, listening
 from tests.support.fault_proxy import Direction, FaultProxy, redis_commands
+from tests.support.fault_proxy_connection import Asks
 
 type Connect = Callable[[], Awaitable[Caller]]
 
@@ -280,29 +281,34 @@ async def test_an_answer_stands_in_for_the_server(proxy: FaultProxy, echo: Echo,
     assert echo.received == b"ab"
 
 
-async def test_an_answer_never_overtakes_a_reply_of_the_server() -> None:
+@pytest.mark.parametrize("messages", [None, redis_commands])
+async def test_an_answer_never_overtakes_a_reply_of_the_server(messages: Callable[[], Asks] | None) -> None:
     """Swapped replies let a gateway admit one request on the verdict of another, which no server can cause."""
-    asked, may_reply = asyncio.Event(), asyncio.Event()
+    ping, asked, may_reply = b"*1\r\n$4\r\nPING\r\n", asyncio.Event(), asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readexactly(4)
+        await reader.readexactly(2 * len(ping))
+        writer.write(b"+1\r\n" if messages else b"")  # the second reply is under way, though this one was the last
         asked.set()
         await may_reply.wait()
-        writer.write(b"real")
+        writer.write(b"+2\r\n")
         await reader.read()
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with FaultProxy("127.0.0.1", server.sockets[0].getsockname()[1]) as proxy:
+    async with FaultProxy("127.0.0.1", server.sockets[0].getsockname()[1], messages=messages) as proxy:
         caller = Caller(*await asyncio.open_connection("127.0.0.1", proxy.port))
-        caller.writer.write(b"one!")
+        caller.writer.write(2 * ping)
         await asked.wait()
-        proxy.answer(b"fake")
-        caller.writer.write(b"two!")
+        if messages:
+            assert await caller.hears(4) == b"+1\r\n"
+        proxy.answer(b"+f\r\n", redis_commands)
+        caller.writer.write(ping)
         assert await caller.hears_nothing()
         may_reply.set()
-        assert await caller.hears(8) == b"realfake"
-        assert await caller.asks(b"more") == b"fake"
+        assert await caller.hears(8) == b"+2\r\n+f\r\n"
+        caller.writer.write(ping)
+        assert await caller.hears(4) == b"+f\r\n"
         caller.writer.close()
     server.close()
 
