@@ -172,7 +172,7 @@ class StalePrincipalError(UnavailableError):
 
 
 class ShuttingDownError(UnavailableError):
-    """Ends with its process, before the request was done; another one, or this one's successor, serves the next."""
+    """The process ended before the request was done; another one, or its successor, serves the next."""
 
     code = "shutting_down"
 

@@ -142,7 +142,7 @@ async def test_an_outage_under_load_costs_no_memory_and_no_stream(
     first = max(told - asked for asked, told in refused if asked < known_at)
     hundredths = quantiles((told - asked for asked, told in refused if asked >= known_at), n=100)
     print(
-        f"D2: {seconds:.0f} s away, half hanging, half refusing: {warm} served before, {len(refused)} refused meanwhile, "
+        f"D2: {seconds:.0f} s away, half hanging, half refusing: {warm} served before, {len(refused)} refused, "
         f"{went_up} went up; first 503 after {first:.2f} s, then {hundredths[49] * 1000:.0f} ms (99 %: "
         f"{hundredths[98] * 1000:.0f} ms); memory {memory.before:.0f} MiB + {grown:.1f} MiB; back after {back:.2f} s"
     )

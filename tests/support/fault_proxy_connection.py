@@ -257,11 +257,12 @@ class Connection:
         """Other faults hold from now on; a stream that has lost bytes cannot go on, so it is reset."""
         if faults.asks is not self.faults.asks or faults.reply != self.faults.reply:
             self._asks = faults.asks()
-        if faults.reply is not None and self.faults.reply is None:
-            self._owed = bytearray() if self._replying else None
-        elif faults.reply is None and self._owed:
+        if faults.reply is None and self._owed:
             self.reset()  # requests that nobody answered
             return
+        if (faults.reply is None) != (self.faults.reply is None):
+            self._stop_settling()
+            self._owed = bytearray() if faults.reply is not None and self._replying else None
         limits_change = faults.limits != self.faults.limits
         self.faults = faults
         for way in self.ways.values():
@@ -301,8 +302,7 @@ class Connection:
             transport.abort()
 
     def _settle_soon(self) -> None:
-        if self._settling is not None:
-            self._settling.cancel()
+        self._stop_settling()
         self._settling = asyncio.get_running_loop().call_later(_SETTLED_SECONDS, self._settle)
 
     def _settle(self) -> None:
@@ -310,9 +310,13 @@ class Connection:
         if owed and self.near is not None and not self.near.is_closing():
             self.near.write(owed)
 
+    def _stop_settling(self) -> None:
+        if self._settling is not None:
+            self._settling.cancel()
+            self._settling = None
+
     def _leave(self) -> list[asyncio.Transport]:
         for way in self.ways.values():
             way.stop()
-        if self._settling is not None:
-            self._settling.cancel()
+        self._stop_settling()
         return [transport for transport in (self.near, self.far) if transport is not None]

@@ -20,6 +20,13 @@ class EvictingStoreError(GatewayError):
         )
 
 
+class ReplicaStoreError(GatewayError):
+    """Redis is another one's replica: it takes no writes, or takes them to lose them when it follows its primary."""
+
+    def __init__(self) -> None:
+        super().__init__("This Redis is a replica; the gateway needs the primary.")
+
+
 def unavailable(cause: BaseException | None) -> CountersUnavailableError:
     """The error for one caller, with its cause chained for the log; each caller gets an instance of its own."""
     error = CountersUnavailableError()

@@ -40,8 +40,8 @@ class Link(asyncio.Protocol):
     ) -> Self:
         """A connection as the client is configured, to a server that answers in time.
 
-        Raises what redis-py raises, TimeoutError, EvictingStoreError, ValueError for a server that does not say who it
-        is.
+        Raises what redis-py raises, TimeoutError, EvictingStoreError, ReplicaStoreError, ValueError for a server that
+        does not say who it is.
         """
         pool: Any = client.connection_pool  # redis-py leaves what is called here without annotations
         connection = pool.make_connection()
@@ -116,7 +116,7 @@ class Link(asyncio.Protocol):
 
 
 async def _facts(connection: Any) -> ServerFacts:
-    sections = ("server", "memory")
+    sections = ("server", "memory", "replication")
     for section in sections:
         await connection.send_command("INFO", section, check_health=False)
     replies = [await connection.read_response() for _ in sections]

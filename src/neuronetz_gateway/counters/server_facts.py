@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from neuronetz_gateway.counters.errors import EvictingStoreError
+from neuronetz_gateway.counters.errors import EvictingStoreError, ReplicaStoreError
 
 _KEEPS_ALL = "noeviction"
+_REPLICA = "slave"  # the word of the protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,14 +16,16 @@ class ServerFacts:
 
     @classmethod
     def read(cls, info: object) -> "ServerFacts":
-        """From the sections `server` and `memory` of INFO.
+        """From the sections `server`, `memory` and `replication` of INFO.
 
-        Raises EvictingStoreError, or ValueError where it does not say who it is.
+        Raises EvictingStoreError, ReplicaStoreError, or ValueError where it does not say who it is.
         """
         fields = _fields(info)
         run_id = fields.get("run_id")
         if not run_id:
             raise ValueError("INFO server names no run_id.")
+        if fields.get("role") == _REPLICA:
+            raise ReplicaStoreError
         check_eviction_policy(info)
         return cls(run_id.encode())
 

@@ -10,7 +10,7 @@ import pytest
 
 from neuronetz_gateway.counters.admissions import Cold, RateCounters
 from neuronetz_gateway.counters.connection import BatchedRedis
-from neuronetz_gateway.counters.errors import CountersUnavailableError, EvictingStoreError
+from neuronetz_gateway.counters.errors import CountersUnavailableError, EvictingStoreError, ReplicaStoreError
 from neuronetz_gateway.counters.key_cache import KeyCache
 from neuronetz_gateway.domain.admission import Admission
 from neuronetz_gateway.domain.identifier import uuid7
@@ -130,9 +130,23 @@ async def test_read_only(server: Server) -> None:
         server.ask("REPLICAOF", "127.0.0.1", "1")
         try:
             assert "READONLY" in str((await fails_in_time(connection)).__cause__)
+            assert isinstance((await fails_in_time(connection)).__cause__, ReplicaStoreError)
         finally:
             server.ask("REPLICAOF", "NO", "ONE")
         await serves_again(connection)
+
+
+@pytest.mark.promise("F1", "L1")
+async def test_a_replica_that_takes_writes_is_not_talked_to(server: Server) -> None:
+    """It would count for itself, then forget it all when it follows its primary again."""
+    server.ask("CONFIG", "SET", "replica-read-only", "no")
+    server.ask("REPLICAOF", "127.0.0.1", "1")
+    try:
+        async with batched(server.url) as connection:
+            assert isinstance((await fails_in_time(connection)).__cause__, ReplicaStoreError)
+    finally:
+        server.ask("REPLICAOF", "NO", "ONE")
+        server.ask("CONFIG", "SET", "replica-read-only", "yes")
 
 
 async def test_a_wrong_password(server: Server) -> None:

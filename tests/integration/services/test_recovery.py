@@ -177,7 +177,7 @@ async def test_no_failure_ends_the_recovery(world: World) -> None:
     await held_by_the_dead(world, caller, 3)
     recovery = a_recovery(AwayLedger(world.database))
     await recovery.start()
-    for seconds in (-71, -50, -30, -10, 0):
+    for seconds in (-76, -55, -35, -15, -8, 0):
         recovery.heard(datetime.now(UTC) + timedelta(seconds=seconds))
         await until(lambda: _is(not recovery.due))
     await until(lambda: world.sql("select 1 from audit_log having count(*) = 3"))
