@@ -31,7 +31,7 @@ FILL_SECONDS = 20  # until two hundred of them have as much waiting as can
 
 
 class ImpatientConnection(CallerConnection):
-    stall_seconds = 0.6
+    stall_seconds = 1.5
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ async def test_a_reader_who_is_slow_but_steady_is_not_cut(stores: Stores, ollama
             loop, connected = asyncio.get_running_loop(), readers.readers[0].connected
             began = time.monotonic()
             slowly = True
-            while piece := await loop.sock_recv(connected, 500 if slowly else 50_000):
+            while piece := await loop.sock_recv(connected, 2_000 if slowly else 50_000):
                 received += len(piece)
                 slowly = time.monotonic() - began < 4 * ImpatientConnection.stall_seconds
                 await asyncio.sleep(0.05 if slowly else 0)

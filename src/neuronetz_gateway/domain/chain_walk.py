@@ -148,10 +148,10 @@ class ChainWalk:
 
     def _or_those_before(self) -> str:
         """Who may have computed hashes anew can have begun at any row since the last one that is vouched for."""
-        first = self.vouched + 1
-        if first >= self._last:
+        first, last = self.vouched + 1, self._last - 1
+        if first > last:
             return ""
-        return f" (or, with its hash, one of rows {first} to {self._last - 1})"
+        return f" (or, with its hash, {f'row {first}' if first == last else f'one of rows {first} to {last}'})"
 
     def _tell(
         self,

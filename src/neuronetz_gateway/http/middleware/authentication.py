@@ -10,6 +10,9 @@ from neuronetz_gateway.errors import GatewayError, StalePrincipalError, Unavaila
 from neuronetz_gateway.http.exchange import Exchange, exchange_of
 from neuronetz_gateway.services.authentication import Authenticator
 
+# Changed settings may be met after a refusal, then a Redis that has to be told of the tenant, which makes it stale.
+_WAYS = 3
+
 
 class AuthenticationMiddleware:
     def __init__(self, app: ASGIApp, *, authenticator: Authenticator, new_id: Callable[[], UUID]) -> None:
@@ -18,24 +21,28 @@ class AuthenticationMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = exchange_of(scope)
         presented = exchange.endpoint.surface.credential(scope["headers"])
-        exchange.principal = await self.authenticator.authenticate(presented, exchange.address)
-        try:
-            await self.app(scope, receive, send)
-        except StalePrincipalError:
-            # The ledger is the last word (DESIGN §3): nothing went up, the admission was undone on the way here.
-            exchange.standing = None
-            principal = await self.authenticator.authenticate(presented, exchange.address, fresh=True)
-        except GatewayError as refusal:
-            if refusal.settings_seconds is None:
-                raise
-            principal = await self._current(presented, exchange, refusal.settings_seconds)
-            if principal == exchange.principal:
-                raise
-        else:
-            return
-        # A new id, so that this second admission can never be mistaken for the first one's undo.
-        exchange.id, exchange.standing, exchange.principal = self.new_id(), None, principal
-        await self.app(scope, receive, send)
+        principal, looked = await self.authenticator.authenticate(presented, exchange.address), False
+        for left in range(_WAYS - 1, -1, -1):
+            exchange.principal = principal
+            try:
+                await self.app(scope, receive, send)
+            except StalePrincipalError:
+                # The ledger is the last word (DESIGN §3): nothing went up, the admission was undone on the way here.
+                if not left:
+                    raise
+                exchange.standing = None
+                principal = await self.authenticator.authenticate(presented, exchange.address, fresh=True)
+            except GatewayError as refusal:
+                if looked or not left or refusal.settings_seconds is None:
+                    raise
+                looked = True
+                principal = await self._current(presented, exchange, refusal.settings_seconds)
+                if principal == exchange.principal:
+                    raise
+            else:
+                return
+            # A new id, so that this further admission can never be mistaken for the undo of the one before.
+            exchange.id, exchange.standing = self.new_id(), None
 
     async def _current(self, presented: str | None, exchange: Exchange, within_seconds: float) -> Principal:
         """The principal as it is now: where its settings refused, the ledger was never asked whether they still hold.
