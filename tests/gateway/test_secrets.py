@@ -43,9 +43,7 @@ async def test_no_key_and_no_prompt_is_found_in_any_store_log_metric_or_error(
     log = gateway.log.read_text()
     head, _, events = log.partition("{")  # what `serve` itself says on its terminal, then the log
     assert head.count("\n") <= 2, head
-    told = [
-        line for line in ("{" + events).splitlines() if not line.startswith("Stopping: ")
-    ]  # its own words
+    told = [line for line in ("{" + events).splitlines() if not line.startswith("Stopping: ")]  # its own words
     lines = [json.loads(line) for line in told]  # each line is one event, whatever was sent
     assert sum(line.get("event") == "request" for line in lines) >= 10
     database = await whole_database(stores)
