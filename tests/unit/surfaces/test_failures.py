@@ -15,6 +15,8 @@ NEVER_OVER_HTTP = {
     "NotFoundError": "the command line's; what HTTP raises has a class of its own",
     "ForbiddenError": "what is raised has a class of its own",
     "EvictingStoreError": "ends the start of a process",
+    "ReplicaStoreError": "the connection is given up, which is told as a store that is away",
+    "PromptUnreadableError": "the command line's",
 }
 LOADED = (create_app, COMMANDS)  # every module that defines an error is loaded by these two
 BY_CLASS = {failure.error: failure for failure in FAILURES}
