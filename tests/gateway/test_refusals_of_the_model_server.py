@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
 
+from neuronetz_gateway.http import relay
 from neuronetz_gateway.surfaces.surface import Endpoint
 from tests.gateway.test_broken_answers import booked, saying
 from tests.gateway.test_half_records import told
@@ -13,6 +13,7 @@ from tests.support.factories import Tenancy, make_tenancy
 from tests.support.fake_ollama import FakeOllama, Script
 from tests.support.fake_ollama_script import BUSY_MESSAGE
 from tests.support.gateways import LiveGateway, live_gateway
+from tests.support.log_capture import captured_logs
 from tests.support.raw_http import RawAnswer, request_bytes, send_raw
 from tests.support.stores import Stores
 from tests.support.valid_bodies import INFERRING, body_of, name_of
@@ -52,7 +53,7 @@ async def test_it_is_told_in_the_gateways_words_free_of_charge(
     for name, (script, status, said) in CASES.items():
         tenancy = await make_tenancy(gateway.services)
         ollama.next(script)
-        with capture_logs() as logs:
+        with captured_logs(relay) as logs:
             answer = await ask(gateway, tenancy, endpoint)
         assert answer.status == status, (name, answer.body)
         assert said in told(json.loads(answer.body)), name

@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-import structlog
 
 from neuronetz_gateway.domain.model_facts import ModelFacts
+from neuronetz_gateway.services import model_knowledge
 from neuronetz_gateway.services.model_knowledge import MODELS_AT_MOST, ModelKnowledge
 from neuronetz_gateway.upstream.client import Upstream
 from neuronetz_gateway.upstream.transport import OllamaTransport
 from tests.support.fake_ollama import FakeOllama, Fault, Script
+from tests.support.log_capture import captured_logs
 
 DEFAULT = 1000
 
@@ -155,7 +156,7 @@ async def test_a_server_that_fails_leaves_what_is_known(
 
 
 async def test_only_a_change_is_logged(knowledge: ModelKnowledge, ollama: FakeOllama, events: list[str]) -> None:
-    with structlog.testing.capture_logs() as lines:
+    with captured_logs(model_knowledge) as lines:
         for status in (500, 500, 200, 200, 503, 200):
             ollama.metadata_script = Script(status=status)
             await knowledge.refresh()
