@@ -10,6 +10,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
 from neuronetz_gateway.domain.identifier import uuid7
+from neuronetz_gateway.domain.request_policy import RequestPolicy
 from neuronetz_gateway.http.access_log import AccessLog
 from neuronetz_gateway.http.account import AccountPage
 from neuronetz_gateway.http.draining import Drain, Gateway
@@ -110,7 +111,9 @@ def _first_steps(endpoint: Endpoint, settings: Settings, services: Services, dra
             new_id=uuid7,
             now=_utc_now,
         ),
-        Middleware(AuthenticationMiddleware, authenticator=services.authenticator, new_id=uuid7),
+        Middleware(
+            AuthenticationMiddleware, authenticator=services.authenticator, uses=services.key_uses, new_id=uuid7
+        ),
     ]
 
 
@@ -127,8 +130,21 @@ def rules_of(settings: Settings, services: Services) -> RequestRules:
         image_tokens=settings.image_token_bound,
         max_depth=settings.max_json_depth,
         max_nodes=settings.max_json_nodes,
-        max_inputs=settings.max_embedding_inputs,
+        policy=policy_of(settings),
         facts_of=services.model_knowledge.facts_of,
+    )
+
+
+def policy_of(settings: Settings) -> RequestPolicy:
+    """What holds for keys that have no policy of their own."""
+    return RequestPolicy(
+        max_keep_alive_seconds=settings.max_keep_alive_s,
+        max_num_ctx=settings.max_num_ctx,
+        max_images=settings.max_images,
+        max_embedding_inputs=settings.max_embedding_inputs,
+        max_logprobs=settings.max_logprobs,
+        allow_raw=settings.allow_raw,
+        allow_context=settings.allow_context,
     )
 
 

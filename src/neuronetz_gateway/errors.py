@@ -12,6 +12,7 @@ GatewayError
 │   ├── TenantSuspendedError
 │   ├── ModelForbiddenError
 │   ├── LoadingForbiddenError
+│   ├── AddressForbiddenError
 │   └── EndpointBlockedError
 ├── NotFoundError                404  what was named is not there
 │   ├── EndpointNotFoundError
@@ -108,6 +109,16 @@ class ModelForbiddenError(ForbiddenError):
 class LoadingForbiddenError(ForbiddenError):
     code = "loading_not_allowed"
     settings_seconds = 0.0
+
+
+class AddressForbiddenError(ForbiddenError):
+    """The key is good, but may be used from some networks alone."""
+
+    code = "address_not_allowed"
+    settings_seconds = 1.0
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"This key may not be used from {address}. Its operator says from which networks it may.")
 
 
 class EndpointBlockedError(ForbiddenError):

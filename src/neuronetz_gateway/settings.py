@@ -122,6 +122,12 @@ class Settings(BaseSettings):
     prompt_template_tokens: int = Field(default=1024, ge=0)
     image_token_bound: int = Field(default=4096, ge=1)
     max_embedding_inputs: int = Field(default=2048, ge=1)
+    max_images: int = Field(default=64, ge=0)
+    max_logprobs: int = Field(default=20, ge=0, le=20)  # Ollama's own bound
+    max_keep_alive_s: int = Field(default=0, ge=0)  # 0: nobody may say; a key may have more (set-policy)
+    max_num_ctx: int = Field(default=0, ge=0)  # 0: the model server's own
+    allow_raw: bool = False
+    allow_context: bool = True
 
     # Leases, heartbeats, recovery
     lease_s: float = Field(default=30, gt=0)

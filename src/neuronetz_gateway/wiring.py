@@ -39,6 +39,7 @@ from neuronetz_gateway.services.failure_counting import FailureCounter
 from neuronetz_gateway.services.identity_cache import IdentityCache
 from neuronetz_gateway.services.key_lookup import KeyLookup
 from neuronetz_gateway.services.key_proving import KeyProver
+from neuronetz_gateway.services.key_uses import KeyUseRecorder
 from neuronetz_gateway.services.logged_prompts import LoggedPrompts
 from neuronetz_gateway.services.model_knowledge import ModelKnowledge
 from neuronetz_gateway.services.process_life import ProcessLife, reservations_lost
@@ -56,6 +57,8 @@ from neuronetz_gateway.services.verification_lane import VerificationLane, lane_
 from neuronetz_gateway.settings import Settings
 from neuronetz_gateway.upstream.client import Upstream
 from neuronetz_gateway.upstream.transport import OllamaTransport
+
+_USES_SECONDS = 10.0  # how late the last use of a key may be known
 
 type Check = Callable[[], Awaitable[str | None]]
 
@@ -78,6 +81,7 @@ class Services:
     lane: VerificationLane
     lookup: KeyLookup
     authenticator: Authenticator
+    key_uses: KeyUseRecorder
     limiter: RateLimiter
     rate_rebuilder: RateRebuilder
     ledger: BudgetLedger
@@ -110,6 +114,7 @@ class Services:
         await self.recovery.start()
         await self.revocation_watch.start()
         await self.chains.upkeep.start()
+        await self.key_uses.start()
         await self.model_knowledge.start()
 
     async def aclose(self) -> None:
@@ -128,6 +133,7 @@ class Services:
             closing.push_async_callback(self.rate_rebuilder.aclose)
             closing.push_async_callback(self.limiter.aclose)
             closing.push_async_callback(self.chains.upkeep.aclose)
+            closing.push_async_callback(self.key_uses.aclose)
             closing.push_async_callback(self.ledger.aclose)
             closing.push_async_callback(self.refusals.aclose)
             closing.push_async_callback(self.revocation_watch.aclose)
@@ -185,6 +191,7 @@ def build_services(settings: Settings, transport: httpx.AsyncBaseTransport | Non
             failures=FailureCounter(per_minute=settings.auth_failures_per_minute, clock=time.monotonic),
             clock=time.monotonic,
         ),
+        key_uses=KeyUseRecorder(database, every_seconds=_USES_SECONDS, now=utc_now, happened=metrics.happened),
         limiter=limiter,
         rate_rebuilder=rebuilder,
         ledger=ledger,

@@ -66,6 +66,7 @@ EXAMPLES: tuple[GatewayError, ...] = (
         "'prompt' is missing or empty, which would load or unload the model; this key may not do that. Send a prompt.",
         field="prompt",
     ),
+    errors.AddressForbiddenError("203.0.113.9"),
     errors.EndpointBlockedError("This endpoint is blocked by the gateway, for everybody."),
     errors.EndpointNotFoundError("There is no such endpoint here. Did you mean '/v1/chat/completions'?"),
     errors.ModelNotFoundError("qwen3:8b"),

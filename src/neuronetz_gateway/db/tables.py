@@ -22,6 +22,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
+from sqlalchemy.dialects.postgresql import CIDR, INET
 
 metadata = MetaData()
 _MOMENT = DateTime(timezone=True)
@@ -66,6 +67,7 @@ api_keys = Table(
     Column("created_at", _MOMENT, nullable=False, server_default=_NOW),
     Column("may_load_models", Boolean, nullable=False, server_default=text("false")),
     Column("prompt_log_seconds", Integer),
+    Column("allowed_networks", ARRAY(CIDR)),
     UniqueConstraint("prefix", name="api_keys_prefix_key"),
     UniqueConstraint("id", "tenant_id", name="api_keys_id_tenant_id_key"),
     CheckConstraint("prompt_log_seconds > 0", name="api_keys_prompt_log_seconds_check"),
@@ -82,6 +84,34 @@ key_limits = Table(
     Column("concurrent", Integer),
     Column("output_cap", Integer),
     ForeignKeyConstraint(["api_key_id", "tenant_id"], ["api_keys.id", "api_keys.tenant_id"], ondelete="CASCADE"),
+)
+
+key_policies = Table(
+    "key_policies",
+    metadata,
+    Column("api_key_id", Uuid, primary_key=True),
+    Column("tenant_id", Uuid, nullable=False),
+    Column("max_keep_alive_seconds", Integer),
+    Column("max_num_ctx", Integer),
+    Column("max_images", Integer),
+    Column("max_embedding_inputs", Integer),
+    Column("max_logprobs", Integer),
+    Column("allow_raw", Boolean),
+    Column("allow_context", Boolean),
+    ForeignKeyConstraint(["api_key_id", "tenant_id"], ["api_keys.id", "api_keys.tenant_id"], ondelete="CASCADE"),
+    CheckConstraint("max_keep_alive_seconds >= 0", name="key_policies_max_keep_alive_seconds_check"),
+    CheckConstraint("max_num_ctx >= 0", name="key_policies_max_num_ctx_check"),
+    CheckConstraint("max_images >= 0", name="key_policies_max_images_check"),
+    CheckConstraint("max_embedding_inputs >= 1", name="key_policies_max_embedding_inputs_check"),
+    CheckConstraint("max_logprobs between 0 and 20", name="key_policies_max_logprobs_check"),
+)
+
+key_uses = Table(
+    "key_uses",
+    metadata,
+    Column("api_key_id", Uuid, ForeignKey("api_keys.id", ondelete="CASCADE"), primary_key=True),
+    Column("last_used_at", _MOMENT, nullable=False),
+    Column("last_address", INET),
 )
 
 budgets = Table(

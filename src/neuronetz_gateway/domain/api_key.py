@@ -7,6 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 from neuronetz_gateway.domain.limit import Limits
+from neuronetz_gateway.domain.request_policy import KeyPolicy
 
 PREFIX_LENGTH = 12
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -41,6 +42,8 @@ class ApiKey:
 
     may_load_models lets it load or unload the models that it may use, which it does for all tenants at once.
     prompt_log_seconds is for how long its prompts are kept, None for not at all.
+    policy is what it may ask for other than the settings say. allowed_networks are where it may be used from, as
+    canonical texts; None is anywhere, none is nowhere.
     """
 
     id: UUID
@@ -55,6 +58,9 @@ class ApiKey:
     created_at: datetime
     version: int
     prompt_log_seconds: int | None = None
+    last_used_at: datetime | None = None
+    policy: KeyPolicy | None = None
+    allowed_networks: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

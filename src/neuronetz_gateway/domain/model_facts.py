@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+CONTEXT_STEP = 256  # llama.cpp rounds the context of a slot up to a multiple of it (llama-context.cpp)
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:

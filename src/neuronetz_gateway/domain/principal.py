@@ -5,6 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from neuronetz_gateway.domain.limit import Limits
+from neuronetz_gateway.domain.request_policy import KeyPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +14,7 @@ class Principal:
 
     may_load_models is the key's own: whether an empty prompt of it loads or unloads a model (OLLAMA §1.1). So is
     prompt_log_seconds: for how long its prompts are kept, sealed; None does not keep them at all.
+    policy is what the key has of its own. allowed_networks None is anywhere; they are canonical, one text a network.
     """
 
     tenant_id: UUID
@@ -30,6 +32,8 @@ class Principal:
     expires_at: datetime | None
     may_load_models: bool = False
     prompt_log_seconds: int | None = None
+    policy: KeyPolicy | None = None
+    allowed_networks: tuple[str, ...] | None = None
 
     @property
     def limits(self) -> Limits:

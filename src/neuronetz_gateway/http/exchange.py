@@ -10,6 +10,7 @@ from neuronetz_gateway.domain.admission import Admission
 from neuronetz_gateway.domain.audit import Outcome
 from neuronetz_gateway.domain.budget import Reservation
 from neuronetz_gateway.domain.principal import Principal
+from neuronetz_gateway.domain.request_policy import KeyPolicy
 from neuronetz_gateway.domain.standing import Standing
 from neuronetz_gateway.domain.usage import NOTHING, Charge, MeterReading
 from neuronetz_gateway.surfaces.surface import Call, Endpoint
@@ -21,7 +22,9 @@ _KEY = "neuronetz.exchange"
 class Exchange:
     """What each step learned about a request, filled in chain order.
 
-    body_head is the beginning of the body as it came, where the key has its prompts logged; body_bytes is its length.
+    body is what came, until the request is reserved: a changed policy may have it read once more; read_under is the
+    policy of the key under which it was. body_head is its beginning, where the key has its prompts logged; body_bytes
+    is its length.
     record_end gives whatever an error event needs before it to stand in a record of its own, at any moment.
 
     A step that asks for what an earlier one has not set gets a RuntimeError: a wrongly ordered chain answers
@@ -44,6 +47,8 @@ class Exchange:
     forwarded: bool = False
     output_wanted_tokens: int = 0
     standing: Standing | None = None
+    body: bytes = field(default=b"", repr=False)
+    read_under: KeyPolicy | None = None
     body_head: bytes = field(default=b"", repr=False)
     body_bytes: int = 0
     record_end: Callable[[], bytes] = bytes
@@ -99,6 +104,7 @@ class Exchange:
     @reservation.setter
     def reservation(self, reservation: Reservation) -> None:
         self._reservation = reservation
+        self.body = b""
 
 
 def _required[T](value: T | None, name: str) -> T:

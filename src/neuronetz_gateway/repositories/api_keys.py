@@ -10,12 +10,13 @@ from sqlalchemy import ARRAY, Row, Select, Text, Update, any_, bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from neuronetz_gateway.db.tables import api_keys, key_limits, tenants
+from neuronetz_gateway.db.tables import api_keys, key_limits, key_policies, key_uses, tenants
 from neuronetz_gateway.domain.api_key import ApiKey, KeyCredential
 from neuronetz_gateway.domain.limit import Limits
 from neuronetz_gateway.domain.principal import Principal, effective_models
 from neuronetz_gateway.domain.tenant import TenantStatus
 from neuronetz_gateway.errors import ConflictError, NotFoundError
+from neuronetz_gateway.repositories.key_policies import OWN_POLICY, policy_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class ApiKeys:
         allowed_models: Iterable[str] | None = None,
         may_load_models: bool = False,
         prompt_log_seconds: int | None = None,
+        allowed_networks: Iterable[str] | None = None,
         expires_at: datetime | None = None,
     ) -> ApiKey:
         """Adds a key; raises ConflictError where the prefix is taken."""
@@ -62,6 +64,7 @@ class ApiKeys:
                 allowed_models=_model_list(allowed_models),
                 may_load_models=may_load_models,
                 prompt_log_seconds=prompt_log_seconds,
+                allowed_networks=None if allowed_networks is None else [*allowed_networks],
                 expires_at=expires_at,
                 created_at=created_at,
             )
@@ -128,6 +131,12 @@ class ApiKeys:
         await self._connection.execute(_update(tenant_id, key_id).values(prompt_log_seconds=seconds))
         return await self.get(tenant_id, key_id)
 
+    async def set_networks(self, tenant_id: UUID, key_id: UUID, networks: Iterable[str] | None) -> ApiKey:
+        """Says from where a key may be used, None from anywhere; raises NotFoundError."""
+        values = None if networks is None else [*networks]
+        await self._connection.execute(_update(tenant_id, key_id).values(allowed_networks=values))
+        return await self.get(tenant_id, key_id)
+
     async def set_proven(
         self,
         tenant_id: UUID,
@@ -162,16 +171,26 @@ _RECORDS = (
         tenants.c.allowed_models.label("tenant_models"),
         *(tenants.c[axis].label(f"tenant_{axis}") for axis in ("rpm", "tpm", "concurrent", "output_cap")),
         *(key_limits.c[axis] for axis in ("rpm", "tpm", "concurrent", "output_cap")),
+        *OWN_POLICY,
     )
     .join_from(api_keys, tenants, tenants.c.id == api_keys.c.tenant_id)
     .outerjoin(key_limits, key_limits.c.api_key_id == api_keys.c.id)
+    .outerjoin(key_policies, key_policies.c.api_key_id == api_keys.c.id)
 )
 
 
 def _keys() -> Select[Any]:
-    return select(
-        api_keys, *(key_limits.c[axis] for axis in ("rpm", "tpm", "concurrent", "output_cap"))
-    ).outerjoin_from(api_keys, key_limits, key_limits.c.api_key_id == api_keys.c.id)
+    return (
+        select(
+            api_keys,
+            *(key_limits.c[axis] for axis in ("rpm", "tpm", "concurrent", "output_cap")),
+            *OWN_POLICY,
+            key_uses.c.last_used_at,
+        )
+        .outerjoin_from(api_keys, key_limits, key_limits.c.api_key_id == api_keys.c.id)
+        .outerjoin(key_policies, key_policies.c.api_key_id == api_keys.c.id)
+        .outerjoin(key_uses, key_uses.c.api_key_id == api_keys.c.id)
+    )
 
 
 def _update(tenant_id: UUID, key_id: UUID) -> Update:
@@ -184,6 +203,10 @@ def _model_list(models: Iterable[str] | None) -> list[str] | None:
 
 def _models(names: list[str] | None) -> frozenset[str] | None:
     return None if names is None else frozenset(names)
+
+
+def _networks(networks: list[object] | None) -> tuple[str, ...] | None:
+    return None if networks is None else tuple(map(str, networks))
 
 
 def _found(row: Row[Any] | None, sought: str) -> ApiKey:
@@ -205,7 +228,10 @@ def _key(row: Row[Any]) -> ApiKey:
         revoked_at=row.revoked_at,
         created_at=row.created_at,
         version=row.version,
+        last_used_at=row.last_used_at,
         prompt_log_seconds=row.prompt_log_seconds,
+        policy=policy_in(row),
+        allowed_networks=_networks(row.allowed_networks),
     )
 
 
@@ -236,6 +262,8 @@ def _record(row: Row[Any]) -> KeyRecord:
         expires_at=row.expires_at,
         may_load_models=row.may_load_models,
         prompt_log_seconds=row.prompt_log_seconds,
+        policy=policy_in(row),
+        allowed_networks=_networks(row.allowed_networks),
     )
     credential = KeyCredential(
         api_key_id=row.id,

@@ -14,6 +14,8 @@ from neuronetz_gateway.repositories.audit_notes import AuditNotes
 from neuronetz_gateway.repositories.budget_usage import BudgetUsages
 from neuronetz_gateway.repositories.budgets import Budgets
 from neuronetz_gateway.repositories.key_limits import KeyLimits
+from neuronetz_gateway.repositories.key_policies import KeyPolicies
+from neuronetz_gateway.repositories.key_uses import KeyUses
 from neuronetz_gateway.repositories.partitions import Partitions
 from neuronetz_gateway.repositories.processes import Processes
 from neuronetz_gateway.repositories.prompt_log import PromptLogs
@@ -28,6 +30,8 @@ class UnitOfWork:
         self.tenants = Tenants(connection)
         self.api_keys = ApiKeys(connection)
         self.key_limits = KeyLimits(connection)
+        self.key_policies = KeyPolicies(connection)
+        self.key_uses = KeyUses(connection)
         self.budgets = Budgets(connection)
         self.budget_usage = BudgetUsages(connection)
         self.revocations = Revocations(connection)

@@ -1,7 +1,7 @@
 """Making keys, taking them away, changing what they may do."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -53,6 +53,7 @@ class KeyRegistry:
         *,
         limits: Limits = _NO_LIMITS,
         allowed_models: frozenset[str] | None = None,
+        allowed_networks: tuple[str, ...] | None = None,
         may_load_models: bool = False,
         expires_at: datetime | None = None,
     ) -> IssuedKey:
@@ -71,6 +72,7 @@ class KeyRegistry:
                 name=name,
                 allowed_models=allowed_models,
                 may_load_models=may_load_models,
+                allowed_networks=allowed_networks,
                 expires_at=expires_at,
             )
             return IssuedKey(await _limited(uow, key, asdict(limits)), plain)
@@ -110,9 +112,12 @@ class KeyRegistry:
                 allowed_models=old.allowed_models,
                 may_load_models=old.may_load_models,
                 prompt_log_seconds=old.prompt_log_seconds,
+                allowed_networks=old.allowed_networks,
                 expires_at=old.expires_at,
             )
             new = await _limited(uow, new, asdict(old.limits))
+            if old.policy is not None:
+                await uow.key_policies.set(new.tenant_id, new.id, asdict(old.policy))
             for budget in await uow.budgets.list(old.tenant_id, old.id):
                 await uow.budgets.set(old.tenant_id, "key", new.id, budget.period, budget.limit_tokens)
             end = now + timedelta(seconds=overlap_seconds)
@@ -139,6 +144,25 @@ class KeyRegistry:
             key = await _by_prefix(uow, prefix)
             return await uow.api_keys.set_loading(key.tenant_id, key.id, allowed=allowed)
 
+    async def set_networks(self, prefix: str, networks: tuple[str, ...] | None) -> ApiKey:
+        """Says from where a key may be used (canonical networks), None from anywhere."""
+        async with unit_of_work(self._database) as uow:
+            key = await _by_prefix(uow, prefix)
+            return await uow.api_keys.set_networks(key.tenant_id, key.id, networks)
+
+    async def set_policy(self, prefix: str, changes: Mapping[str, int | bool | None], *, afresh: bool) -> ApiKey:
+        """Changes the named parts of what a key may ask for other than the settings say; None is as they say.
+
+        `afresh` takes away all it had first.
+        """
+        async with unit_of_work(self._database) as uow:
+            key = await _by_prefix(uow, prefix)
+            if afresh:
+                await uow.key_policies.clear(key.tenant_id, key.id)
+            if changes:
+                await uow.key_policies.set(key.tenant_id, key.id, changes)
+            return await uow.api_keys.get(key.tenant_id, key.id)
+
     async def _minted(self) -> tuple[PlainKey, str]:
         plain = PlainKey.issue(self._choice)
         # Before the transaction: Argon2id takes its time, and no session is held while it does.
@@ -156,6 +180,7 @@ class KeyRegistry:
         may_load_models: bool,
         expires_at: datetime | None,
         prompt_log_seconds: int | None = None,
+        allowed_networks: Iterable[str] | None = None,
     ) -> ApiKey:
         return await uow.api_keys.add(
             tenant_id,
@@ -169,6 +194,7 @@ class KeyRegistry:
             allowed_models=allowed_models,
             may_load_models=may_load_models,
             prompt_log_seconds=prompt_log_seconds,
+            allowed_networks=allowed_networks,
             expires_at=expires_at,
         )
 

@@ -8,6 +8,7 @@ import msgspec
 
 from neuronetz_gateway.domain.limit import Limits
 from neuronetz_gateway.domain.principal import Principal
+from neuronetz_gateway.domain.request_policy import KeyPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 # A process of another release may know other fields: a limit that it left out would be read as no limit.
 _LAYOUT = sha256(
-    ",".join(field.name for shape in (Principal, Limits, Proof) for field in fields(shape)).encode()
+    ",".join(field.name for shape in (Principal, Limits, KeyPolicy, Proof) for field in fields(shape)).encode()
 ).hexdigest()[:16]
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(_Entry)

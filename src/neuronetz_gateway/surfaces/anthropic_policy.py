@@ -16,6 +16,7 @@ from neuronetz_gateway.surfaces.fields import (
     wrong,
 )
 from neuronetz_gateway.surfaces.policy import NOT_HEEDED
+from neuronetz_gateway.surfaces.screening import Screening
 from neuronetz_gateway.surfaces.surface import JsonObject
 
 # Tools that the server itself would run, with the operator's account, over the network (OLLAMA §1.1, §4.5).
@@ -28,17 +29,17 @@ _TOOL = Fields({"type": text, "name": text, "description": text, "input_schema":
 _admitted_tools = objects(_TOOL)
 
 
-def _tools(value: Any, path: str, adjusted: list[str]) -> Any:
+def _tools(value: Any, path: str, screening: Screening) -> Any:
     """The tools that the caller runs himself; those of the server are left out, named once however many they are."""
-    tools = _admitted_tools(value, path, adjusted)
+    tools = _admitted_tools(value, path, screening)
     kept = [tool for tool in tools if not tool.get("type", "").startswith(_SERVER_TOOLS)]
     if len(kept) == len(tools):
         return tools
-    adjusted.append(path)
+    screening.adjusted.append(path)
     return kept or DROPPED
 
 
-def _base64(value: Any, path: str, _: list[str]) -> Any:
+def _base64(value: Any, path: str, _: Screening) -> Any:
     """An image is sent along: Ollama refuses every other source, and no later one shall fetch what a caller names."""
     if value == "base64":
         return value
@@ -51,14 +52,17 @@ _SOURCE = {"type": _base64, "data": text, "media_type": text, "url": text}
 def _blocks(fields: Fields, image: Fields) -> Rule:
     """A string, or a list of blocks, each by its fields; what `image` says holds for images alone."""
 
-    def admit(block: JsonObject, path: str, adjusted: list[str]) -> JsonObject:
-        admitted = fields.admit(block, adjusted, path)
+    def admit(block: JsonObject, path: str, screening: Screening) -> JsonObject:
+        admitted = fields.admit(block, screening, path)
         kind = admitted.get("type")
         if type(kind) is str and kind in _UNSEEN_BLOCKS:
             raise wrong(path + "type", f"one that the model server reads, which '{kind}' is not: send it as text")
-        return image.admit(admitted, adjusted, path) if admitted.get("type") == "image" else admitted
+        if admitted.get("type") != "image":
+            return admitted
+        screening.count_images(1, path)
+        return image.admit(admitted, screening, path)
 
-    def rule(value: Any, path: str, adjusted: list[str]) -> Any:
+    def rule(value: Any, path: str, screening: Screening) -> Any:
         if type(value) is str:
             return value
         if type(value) is not list:
@@ -66,7 +70,7 @@ def _blocks(fields: Fields, image: Fields) -> Rule:
         for index, block in enumerate(value):
             if type(block) is not dict:
                 raise wrong(f"{path}[{index}]", "an object")
-        return [admit(block, f"{path}[{index}].", adjusted) for index, block in enumerate(value)]
+        return [admit(block, f"{path}[{index}].", screening) for index, block in enumerate(value)]
 
     return rule
 
@@ -79,9 +83,9 @@ _texts_in_maps = _blocks(_IN_A_MAP, _IN_A_MAP)
 _blocks_in_maps = _blocks(_IN_A_MAP, _IMAGE_IN_A_MAP)
 
 
-def _result(value: Any, path: str, adjusted: list[str]) -> Any:
+def _result(value: Any, path: str, screening: Screening) -> Any:
     """What a tool gave; an object is the error of a search (web_search_tool_result)."""
-    return value if type(value) is dict else _blocks_in_maps(value, path, adjusted)
+    return value if type(value) is dict else _blocks_in_maps(value, path, screening)
 
 
 _BLOCK = Fields(

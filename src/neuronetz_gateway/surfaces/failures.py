@@ -87,6 +87,13 @@ FAILURES: tuple[Failure, ...] = (
         _MEND,
     ),
     Failure(
+        errors.AddressForbiddenError,
+        "The key may be used from some networks alone, of which the caller's is none.",
+        _FORBIDDEN,
+        _FORBIDDEN,
+        "Only the operator can change it.",
+    ),
+    Failure(
         errors.EndpointBlockedError,
         "The endpoint changes or shows what is the operator's: closed for everybody.",
         _FORBIDDEN,

@@ -1,20 +1,15 @@
 """Requests with nothing to work on, by which Ollama loads or unloads a model."""
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
-from neuronetz_gateway.errors import InvalidRequestError, LoadingForbiddenError
+from neuronetz_gateway.errors import LoadingForbiddenError
+from neuronetz_gateway.surfaces.length_of_time import length_of_time
 from neuronetz_gateway.surfaces.surface import Call, JsonObject
 
 _NOTHING: dict[str, Any] = {"prompt": "", "messages": []}
 _SENDING = {"prompt": "Send a prompt.", "messages": "Send a message."}
 _WORK_BESIDES = ("images", "suffix", "tools")
-
-# Go's time.Duration holds 292 years: a greater number of seconds would wrap round to one below 0 (api/types.go).
-_SECONDS_AT_MOST = 9_000_000_000
-_SECONDS = re.compile(r"[+-]?[0-9]{1,10}(?:\.[0-9]{1,9})?", re.ASCII)
-_GO_DURATION = re.compile(r"[+-]?(?:[0-9]{1,12}(?:\.[0-9]{1,9})?(?:ns|us|ms|s|m|h)){1,6}", re.ASCII)
 
 
 def loads(body: JsonObject, subject: str) -> bool:
@@ -35,7 +30,7 @@ def load_of(asked: JsonObject, model: str, subject: str, *, streamed: bool, poli
     """
     body: JsonObject = {"model": model, subject: _NOTHING[subject], "stream": streamed}
     if asked.get("keep_alive") is not None:
-        body["keep_alive"] = _length_of_time(asked["keep_alive"])
+        body["keep_alive"] = length_of_time(asked["keep_alive"])
     left_out = (name for name in policed if asked.get(name) is not None and name not in body)
     return Call(
         model=model,
@@ -55,19 +50,4 @@ def forbidden(call: Call) -> LoadingForbiddenError:
         f"'{subject}' is missing or empty, which would load or unload the model; this key may not do that. "
         f"{_SENDING[subject]}",
         field=subject,
-    )
-
-
-def _length_of_time(value: Any) -> Any:
-    """Seconds, or a Go duration; below 0 is for ever, 0 unloads at once. Seconds in a string are sent as a number."""
-    if type(value) is str:
-        if _GO_DURATION.fullmatch(value):
-            return value
-        if _SECONDS.fullmatch(value):
-            value = float(value) if "." in value else int(value)
-    if type(value) in {int, float} and abs(value) <= _SECONDS_AT_MOST:
-        return value
-    raise InvalidRequestError(
-        "'keep_alive' must be a number of seconds or a length of time such as \"5m\"; -1 is for ever, 0 unloads.",
-        field="keep_alive",
     )

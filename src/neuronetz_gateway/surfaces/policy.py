@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from neuronetz_gateway.surfaces import policed_fields
 from neuronetz_gateway.surfaces.fields import (
     Fields,
     Rule,
@@ -12,24 +13,20 @@ from neuronetz_gateway.surfaces.fields import (
     data_url,
     dropped,
     flag,
-    flag_or_at_most,
     objects,
     one_alone,
     positive,
     text,
     text_or_texts,
-    texts,
     whole,
 )
-
-LOGPROBS_AT_MOST = 20  # Ollama's own bound; each makes the stream that much larger (OLLAMA §4.5)
+from neuronetz_gateway.surfaces.screening import Screening
 
 # llama.cpp's sampler sets aside four bytes for each token that it is to look back on (llama_sampler_init_penalties).
 LOOK_BACK_TOKENS_AT_MOST = 8192
 
 # They choose how a model is loaded: a reload for everybody, memory for one (OLLAMA §4.5, sched.go:1381).
 _RUNNER_OPTIONS = (
-    "num_ctx",
     "num_batch",
     "num_gpu",
     "main_gpu",
@@ -53,6 +50,7 @@ _OPTIONS = an_object(
     Fields(
         {
             **dict.fromkeys(_RUNNER_OPTIONS, dropped),
+            "num_ctx": policed_fields.num_ctx,
             "num_predict": whole,
             "repeat_last_n": at_most(LOOK_BACK_TOKENS_AT_MOST),
         },
@@ -65,7 +63,7 @@ _EVERYWHERE: dict[str, Rule] = {"model": text, "stream": flag}
 _NATIVE: dict[str, Rule] = {
     **_EVERYWHERE,
     "options": _OPTIONS,
-    "keep_alive": dropped,  # pins or evicts models for everybody
+    "keep_alive": policed_fields.keep_alive,
     "shift": dropped,  # an attribute of the load: toggling it reloads the model
     "runner": dropped,  # newer versions: which program loads the model, another one reloads it
 }
@@ -75,16 +73,17 @@ _NATIVE_GENERATION: dict[str, Rule] = {
     "format": anything,  # read by the meter
     "template": dropped,  # its loops run in the server, beyond cancelling
     "_debug_render_only": dropped,  # shows the model's hidden system prompt, without usage
-    "logprobs": flag_or_at_most(LOGPROBS_AT_MOST),
-    "top_logprobs": flag_or_at_most(LOGPROBS_AT_MOST),
+    "logprobs": policed_fields.logprobs,
+    "top_logprobs": policed_fields.logprobs,
 }
 
 NATIVE_GENERATE = Fields(
     {
         **_NATIVE_GENERATION,
         "prompt": text,
-        "images": texts,
-        "raw": dropped,  # passes by the template and the system prompt
+        "images": policed_fields.images,
+        "raw": policed_fields.raw,
+        "context": policed_fields.context,
     }
 )
 
@@ -95,7 +94,7 @@ _NATIVE_MESSAGE = Fields(
     {
         "role": text,
         "content": text,
-        "images": texts,
+        "images": policed_fields.images,
         "tool_calls": _CALLS,
     }
 )
@@ -119,15 +118,16 @@ _OPENAI_GENERATION: dict[str, Rule] = {
     "max_tokens": positive,
     "max_completion_tokens": positive,
     "_debug_render_only": dropped,
-    "logprobs": flag_or_at_most(LOGPROBS_AT_MOST),
-    "top_logprobs": flag_or_at_most(LOGPROBS_AT_MOST),
+    "logprobs": policed_fields.logprobs,
+    "top_logprobs": policed_fields.logprobs,
 }
 
 _ADDRESS = an_object(Fields({"url": data_url}, folds=False))
 
 
-def _image(value: Any, path: str, adjusted: list[str]) -> Any:
-    return data_url(value, path, adjusted) if type(value) is str else _ADDRESS(value, path, adjusted)
+def _image(value: Any, path: str, screening: Screening) -> Any:
+    screening.count_images(1, path)
+    return data_url(value, path, screening) if type(value) is str else _ADDRESS(value, path, screening)
 
 
 # Go decodes a part into a map, whose names count in their exact spelling.
@@ -159,8 +159,8 @@ OPENAI_COMPLETIONS = Fields(
         "stream_options": an_object(Fields({"include_usage": flag})),
         "max_tokens": positive,
         "_debug_render_only": dropped,
-        "logprobs": flag_or_at_most(LOGPROBS_AT_MOST),
-        "top_logprobs": flag_or_at_most(LOGPROBS_AT_MOST),
+        "logprobs": policed_fields.logprobs,
+        "top_logprobs": policed_fields.logprobs,
     }
 )
 

@@ -1,13 +1,14 @@
 """Turning a parsed body into a Call, the same for every endpoint, by a few values."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from neuronetz_gateway.domain.model_facts import ModelFacts
+from neuronetz_gateway.domain.model_facts import CONTEXT_STEP, ModelFacts
 from neuronetz_gateway.domain.model_name import ModelNameError, canonical
 from neuronetz_gateway.errors import InvalidRequestError
 from neuronetz_gateway.surfaces.fields import Fields
 from neuronetz_gateway.surfaces.loading import load_of, loads
+from neuronetz_gateway.surfaces.screening import Screening
 from neuronetz_gateway.surfaces.surface import Call, JsonObject, RequestRules
 
 type OutputAsked = Callable[[JsonObject], int | None]
@@ -47,8 +48,8 @@ class Reader:
 
         Raises InvalidRequestError: a field is missing or is not what it must be; it names the field and the mend.
         """
-        adjusted: list[str] = []
-        asked, body = body, self.fields.admit(body, adjusted)
+        screening = Screening(rules.policy)
+        asked, body = body, self.fields.admit(body, screening)
         body["model"] = model = named_model(body)
         facts = rules.facts(model)
         if facts.remote:
@@ -60,19 +61,19 @@ class Reader:
         return Call(
             model=model,
             streamed=streamed,
-            prompt_bound_tokens=self.prompt_bound(body, rules, facts),
+            prompt_bound_tokens=self.prompt_bound(body, rules, _with_room(facts, body)),
             output_asked_tokens=self.output_asked(body),
             body=body,
             usage_wanted=streamed and self.usage_wanted(body),
-            adjusted=tuple(adjusted),
+            adjusted=tuple(screening.adjusted),
         )
 
     def _check_subject(self, body: JsonObject, rules: RequestRules) -> None:
         name, subject = self.subject, body.get(self.subject)
         if not subject:
             raise InvalidRequestError(f"'{name}' is missing or empty: there is nothing to work on.", field=name)
-        if self.batched and type(subject) is list and len(subject) > rules.max_inputs:
-            raise InvalidRequestError(f"'{name}' holds more than {rules.max_inputs} texts; send fewer.", field=name)
+        if self.batched and type(subject) is list and len(subject) > (most := rules.policy.max_embedding_inputs):
+            raise InvalidRequestError(f"'{name}' holds more than {most} texts; send fewer.", field=name)
 
 
 def named_model(body: JsonObject, field: str = "model") -> str:
@@ -84,6 +85,14 @@ def named_model(body: JsonObject, field: str = "model") -> str:
         return canonical(name)
     except ModelNameError as error:
         raise InvalidRequestError(f"'{field}' is refused: {error}.", field=field) from None
+
+
+def _with_room(facts: ModelFacts, body: JsonObject) -> ModelFacts:
+    """What is known of the model, where the request itself chooses how much it holds."""
+    num_ctx = body.get("options", {}).get("num_ctx")
+    if num_ctx is None or facts.context_tokens is None:
+        return facts
+    return replace(facts, context_tokens=max(facts.context_tokens, num_ctx + CONTEXT_STEP))
 
 
 def check_granted(granted: int) -> None:

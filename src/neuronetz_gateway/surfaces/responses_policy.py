@@ -12,14 +12,15 @@ from neuronetz_gateway.surfaces.fields import (
     data_url,
     dropped,
     flag,
-    flag_or_at_most,
     objects,
     positive,
     text,
     unsupported,
     wrong,
 )
-from neuronetz_gateway.surfaces.policy import LOGPROBS_AT_MOST, NOT_HEEDED
+from neuronetz_gateway.surfaces.policed_fields import logprobs
+from neuronetz_gateway.surfaces.policy import NOT_HEEDED
+from neuronetz_gateway.surfaces.screening import Screening
 
 # Those that the caller runs himself. Any other kind is run by a server, with its operator's account, over the network;
 # Ollama runs none but a search (OLLAMA §1.1, §4.5).
@@ -27,12 +28,17 @@ _CALLERS_TOOLS = ("function", "custom")
 _WHOLE_CONVERSATION = "nothing is kept here, so send the whole conversation as 'input'"
 
 
+def _image(value: Any, path: str, screening: Screening) -> Any:
+    screening.count_images(1, path)
+    return data_url(value, path, screening)
+
+
 _parts = objects(
     Fields(
         {
             "type": text,
             "text": text,
-            "image_url": data_url,
+            "image_url": _image,
             "file_id": unsupported("no files are kept here, so send an image along as a data URL"),
         }
     )
@@ -56,12 +62,12 @@ _items = objects(
 )
 
 
-def _input(value: Any, path: str, adjusted: list[str]) -> Any:
+def _input(value: Any, path: str, screening: Screening) -> Any:
     if type(value) is str:
         return value
     if type(value) is not list:
         raise wrong(path, "a string or a list of items")
-    items = _items(value, path, adjusted)
+    items = _items(value, path, screening)
     if items and not _make_messages(items):
         raise InvalidRequestError(f"'{path}' holds no message: there is nothing to work on.", field=path)
     return items
@@ -78,13 +84,13 @@ def _make_messages(items: list[dict[str, Any]]) -> bool:
 _typed = objects(Fields({"type": text}))
 
 
-def _tools(value: Any, path: str, adjusted: list[str]) -> Any:
+def _tools(value: Any, path: str, screening: Screening) -> Any:
     """The tools that the caller runs himself; those of the server are left out, named once however many they are."""
-    tools = _typed(value, path, adjusted)
+    tools = _typed(value, path, screening)
     kept = [tool for tool in tools if tool.get("type", "function") in _CALLERS_TOOLS]
     if len(kept) == len(tools):
         return tools
-    adjusted.append(path)
+    screening.adjusted.append(path)
     return kept or DROPPED
 
 
@@ -97,7 +103,7 @@ RESPONSES = Fields(
         "max_output_tokens": positive,
         "tools": _tools,
         "text": an_object(Fields({"format": anything})),  # read by the meter
-        "top_logprobs": flag_or_at_most(LOGPROBS_AT_MOST),
+        "top_logprobs": logprobs,
         "_debug_render_only": dropped,
         **NOT_HEEDED,
         "previous_response_id": unsupported(_WHOLE_CONVERSATION),

@@ -10,6 +10,7 @@ from neuronetz_gateway.surfaces.fields import Fields, anything, flag, text
 from neuronetz_gateway.surfaces.framing import json_object
 from neuronetz_gateway.surfaces.host_paths import is_host_path, without_host_paths
 from neuronetz_gateway.surfaces.reading import named_model
+from neuronetz_gateway.surfaces.screening import Screening
 from neuronetz_gateway.surfaces.surface import Allows, Call, JsonObject, RequestRules
 
 type Cleaned = Callable[[Any], Any]
@@ -26,7 +27,7 @@ def ask(body: JsonObject, _: RequestRules) -> Call:
 
     Raises InvalidRequestError: the model is missing, malformed or named twice in two ways.
     """
-    asked = _ASKED.admit(body, [])
+    asked = _ASKED.admit(body, Screening())
     names = {field: named_model(asked, field) for field in ("model", "name") if asked.get(field)}
     model = names.get("model") or names.get("name") or named_model(asked, "model")
     if names.get("name", model) != model:

@@ -4,12 +4,11 @@ from typing import Any
 
 import orjson
 
-from neuronetz_gateway.domain.model_facts import ModelFacts
+from neuronetz_gateway.domain.model_facts import CONTEXT_STEP, ModelFacts
 from neuronetz_gateway.errors import UpstreamBrokenError
 from neuronetz_gateway.surfaces.prompt_bound import TOKENS_AROUND_A_MESSAGE
 from neuronetz_gateway.surfaces.surface import JsonObject
 
-_CONTEXT_STEP = 256  # llama.cpp rounds the context of a slot up to a multiple of it (llama-context.cpp)
 _LEAST_CONTEXT = 2048  # what Ollama raises the num_ctx of a model that sees images to (sched.go, GetRunner)
 _TOKENS_AT_MOST = 1 << 31
 
@@ -77,7 +76,7 @@ def _context_tokens(shown: JsonObject) -> int | None:
     if chosen is not None:
         chosen = max(chosen, _LEAST_CONTEXT)
     known = [tokens for tokens in (chosen, trained) if tokens is not None]
-    return -(-min(known) // _CONTEXT_STEP) * _CONTEXT_STEP if known else None
+    return -(-min(known) // CONTEXT_STEP) * CONTEXT_STEP if known else None
 
 
 def _chosen_context(parameters: Any) -> int | None:

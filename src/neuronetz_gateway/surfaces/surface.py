@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from neuronetz_gateway.domain.model_facts import ModelFacts
+from neuronetz_gateway.domain.request_policy import RequestPolicy
 from neuronetz_gateway.domain.standing import Standing
 from neuronetz_gateway.domain.usage import MeterReading
 from neuronetz_gateway.errors import GatewayError
@@ -26,15 +27,14 @@ class RequestRules:
 
     template_tokens allows for the template and system prompt of a model of which nothing is known, facts_of tells what
     is known of one by its canonical name, from any thread, without waiting; image_tokens is the bound of one image;
-    max_depth and max_nodes bound the JSON of a body; max_inputs bounds the texts of one embedding request, each
-    of which the upstream works on at the same time (OLLAMA §4.4).
+    max_depth and max_nodes bound the JSON of a body; policy says what may be asked for besides an answer.
     """
 
     template_tokens: int = 1024
     image_tokens: int = 4096
     max_depth: int = 64
     max_nodes: int = 100_000
-    max_inputs: int = 2048
+    policy: RequestPolicy = RequestPolicy()  # noqa: RUF009 - frozen: all may share it
     facts_of: Callable[[str], ModelFacts | None] = nothing_known
 
     def facts(self, model: str) -> ModelFacts:

@@ -45,6 +45,7 @@ async def test_any_change_of_a_tenant_moves_its_version(world: World, change: st
         "name = 'another'",
         "may_load_models = true",
         "prompt_log_seconds = 60",
+        "allowed_networks = '{10.0.0.0/8}'",
     ],
 )
 async def test_a_change_of_what_a_key_may_moves_its_version(world: World, change: str) -> None:
@@ -71,6 +72,15 @@ async def test_another_secret_under_the_same_pepper_moves_the_version(world: Wor
     principal = await world.caller()
     await world.sql("update api_keys set secret_hash = 'x', digest = 'x' where id = $1", principal.api_key_id)
     assert await _versions(world, principal) == (1, 2)
+
+
+async def test_every_change_of_a_keys_policy_moves_the_keys_version(world: World) -> None:
+    principal = await world.caller()
+    ids = principal.api_key_id, principal.tenant_id
+    await world.sql("insert into key_policies (api_key_id, tenant_id, max_num_ctx) values ($1, $2, 10)", *ids)
+    await world.sql("update key_policies set allow_raw = true")
+    await world.sql("delete from key_policies")
+    assert await _versions(world, principal) == (1, 4)
 
 
 async def test_every_change_of_a_keys_limits_moves_the_keys_version(world: World) -> None:

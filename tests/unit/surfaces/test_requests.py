@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from neuronetz_gateway.domain.request_policy import RequestPolicy
 from neuronetz_gateway.errors import InvalidRequestError
 from neuronetz_gateway.surfaces import ollama, openai
 from neuronetz_gateway.surfaces.surface import Call, Endpoint, Inference, RequestRules
 
-RULES = RequestRules(max_inputs=3)
+RULES = RequestRules(policy=RequestPolicy(max_embedding_inputs=3))
 MESSAGES = [{"role": "user", "content": "hello"}]
 CHAT = {"model": "smollm2", "messages": MESSAGES}
 GENERATE = {"model": "smollm2", "prompt": "hello"}

@@ -5,18 +5,22 @@ from uuid import UUID
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from neuronetz_gateway.domain.network import admits
 from neuronetz_gateway.domain.principal import Principal
-from neuronetz_gateway.errors import GatewayError, StalePrincipalError, UnavailableError
+from neuronetz_gateway.errors import AddressForbiddenError, GatewayError, StalePrincipalError, UnavailableError
 from neuronetz_gateway.http.exchange import Exchange, exchange_of
 from neuronetz_gateway.services.authentication import Authenticator
+from neuronetz_gateway.services.key_uses import KeyUseRecorder
 
 # Changed settings may be met after a refusal, then a Redis that has to be told of the tenant, which makes it stale.
 _WAYS = 3
 
 
 class AuthenticationMiddleware:
-    def __init__(self, app: ASGIApp, *, authenticator: Authenticator, new_id: Callable[[], UUID]) -> None:
-        self.app, self.authenticator, self.new_id = app, authenticator, new_id
+    def __init__(
+        self, app: ASGIApp, *, authenticator: Authenticator, uses: KeyUseRecorder, new_id: Callable[[], UUID]
+    ) -> None:
+        self.app, self.authenticator, self.uses, self.new_id = app, authenticator, uses, new_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = exchange_of(scope)
@@ -25,6 +29,8 @@ class AuthenticationMiddleware:
         for left in range(_WAYS - 1, -1, -1):
             exchange.principal = principal
             try:
+                _check_address(principal, exchange.address)
+                self.uses.used(principal.api_key_id, exchange.address)
                 await self.app(scope, receive, send)
             except StalePrincipalError:
                 # The ledger is the last word (DESIGN §3): nothing went up, the admission was undone on the way here.
@@ -55,3 +61,8 @@ class AuthenticationMiddleware:
             )
         except UnavailableError:
             return exchange.principal
+
+
+def _check_address(principal: Principal, address: str) -> None:
+    if principal.allowed_networks is not None and not admits(principal.allowed_networks, address):
+        raise AddressForbiddenError(address)

@@ -47,8 +47,10 @@ class ReadingMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = exchange_of(scope)
-        if exchange.known_call is None:  # on the second way through a stale chain the body is read already
-            exchange.call = await self._call_of(scope, receive, exchange)
+        policy = exchange.principal.policy
+        # On the second way through a stale chain the body is here already; another policy may see another call in it.
+        if exchange.known_call is None or exchange.read_under != policy:
+            exchange.call, exchange.read_under = await self._call_of(scope, receive, exchange), policy
         _check_model(exchange.principal, exchange.call)
         _check_loading(exchange.principal, exchange.call)
         await self.app(scope, receive, send)
@@ -59,15 +61,26 @@ class ReadingMiddleware:
         return _NO_BODY if self.prefix is None else _named(model_in(scope["raw_path"], self.prefix))
 
     async def _read(self, scope: Scope, receive: Receive, reads: Reads, exchange: Exchange) -> Call:
+        if not exchange.body:
+            exchange.body = await self._arrived(scope, receive, exchange)
+        body, rules = exchange.body, self._rules_for(exchange.principal)
+        if len(body) > _OFF_LOOP_BYTES:
+            return await asyncio.to_thread(self._call, body, reads, rules)
+        return self._call(body, reads, rules)
+
+    def _rules_for(self, principal: Principal) -> RequestRules:
+        if principal.policy is None:
+            return self.rules
+        return replace(self.rules, policy=self.rules.policy.changed_by(principal.policy))
+
+    async def _arrived(self, scope: Scope, receive: Receive, exchange: Exchange) -> bytes:
         self._check_head(scope)
         # Begun at once: nearly every body is here already, with nothing to wait for that would need a time-out.
         arrival = asyncio.Task(self._body(receive), loop=asyncio.get_running_loop(), eager_start=True)
         body = arrival.result() if arrival.done() else await self._in_time(arrival)
         if exchange.principal.prompt_log_seconds is not None:
             exchange.body_head, exchange.body_bytes = body[: self.kept_bytes], len(body)
-        if len(body) > _OFF_LOOP_BYTES:
-            return await asyncio.to_thread(self._call, body, reads)
-        return self._call(body, reads)
+        return body
 
     async def _in_time(self, arrival: asyncio.Task[bytes]) -> bytes:
         try:
@@ -78,9 +91,9 @@ class ReadingMiddleware:
                 f"The request body did not arrive within {self.body_timeout_seconds:g} s."
             ) from None
 
-    def _call(self, body: bytes, reads: Reads) -> Call:
+    def _call(self, body: bytes, reads: Reads, rules: RequestRules) -> Call:
         value: JsonObject = parse(body, max_depth=self.rules.max_depth, max_nodes=self.rules.max_nodes)
-        return reads(value, self.rules)
+        return reads(value, rules)
 
     def _check_head(self, scope: Scope) -> None:
         for name, value in scope["headers"]:
