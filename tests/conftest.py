@@ -4,7 +4,6 @@ import asyncio
 import itertools
 import os
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from contextlib import nullcontext
 from pathlib import Path
 
 import asyncpg
@@ -15,8 +14,9 @@ from neuronetz_gateway.db.migrating import migrate
 from neuronetz_gateway.embedded.postgres import EmbeddedPostgres
 from neuronetz_gateway.embedded.valkey import EmbeddedValkey
 from tests.support.fake_ollama import FakeOllama
+from tests.support.forks import Zygote
 from tests.support.memory_folder import has_memory_to_spare, memory_folder
-from tests.support.spreading import WholeFiles, comes_late, room_of
+from tests.support.spreading import WholeFiles, comes_late, room_of, wants_to_be_alone
 from tests.support.stores import Stores, asyncpg_dsn
 
 _numbers = itertools.count(1)
@@ -43,10 +43,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # outside of the time-out: waiting for room is no part of the test
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
     room = room_of(item.config)
-    alone = item.get_closest_marker("alone") is not None
-    with nullcontext() if room is None else room.entered(alone=alone):
+    if room is None:
+        return (yield)
+    with room.entered(alone=wants_to_be_alone(item), stays=wants_to_be_alone(nextitem)):
         return (yield)
 
 
@@ -114,6 +115,14 @@ def stores(database_url: str, valkey: EmbeddedValkey) -> Stores:
 async def ollama() -> AsyncIterator[FakeOllama]:
     async with FakeOllama() as fake:
         yield fake
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Zygote]:
+    """Makes gateway processes by the dozen, as killing them takes: see tests/support/zygote.py."""
+    process = Zygote()
+    yield process
+    process.close()
 
 
 @pytest.fixture

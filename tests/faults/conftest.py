@@ -1,23 +1,14 @@
 """Gateways that may be killed, on real stores before a fake Ollama."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from neuronetz_gateway.wiring import Services, build_services
 from tests.support.fake_ollama import FakeOllama
-from tests.support.forks import Zygote
 from tests.support.gateways import make_settings
 from tests.support.stores import Stores
-
-
-@pytest.fixture(scope="session")
-def zygote() -> Iterator[Zygote]:
-    """Killing a hundred gateways means starting a hundred: see tests/support/zygote.py."""
-    process = Zygote()
-    yield process
-    process.close()
 
 
 @pytest.fixture

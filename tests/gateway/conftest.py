@@ -7,14 +7,9 @@ import pytest
 
 from neuronetz_gateway.wiring import Services, build_services
 from tests.support.fake_ollama import FakeOllama
-from tests.support.gateways import (
-    GatewayProcess,
-    LiveGateway,
-    gateway_process,
-    live_gateway,
-    make_settings,
-    write_env_file,
-)
+from tests.support.fleet import Member, fleet
+from tests.support.forks import Zygote
+from tests.support.gateways import LiveGateway, live_gateway, make_settings, write_env_file
 from tests.support.stores import Stores
 
 
@@ -38,6 +33,7 @@ def env_file(stores: Stores, ollama: FakeOllama, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def two_gateways(env_file: Path) -> AsyncIterator[tuple[GatewayProcess, GatewayProcess]]:
-    async with gateway_process(env_file) as one, gateway_process(env_file) as other:
+async def two_gateways(zygote: Zygote, env_file: Path) -> AsyncIterator[tuple[Member, Member]]:
+    async with fleet(zygote, env_file, 2) as gateways:
+        one, other = gateways.members
         yield one, other

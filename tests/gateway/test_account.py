@@ -13,7 +13,8 @@ from neuronetz_gateway.domain.limit import Limits
 from neuronetz_gateway.wiring import Services
 from tests.support.factories import Tenancy, make_key, make_tenancy
 from tests.support.fake_ollama import FakeOllama, Script
-from tests.support.gateways import GatewayProcess, LiveGateway
+from tests.support.fleet import Member
+from tests.support.gateways import LiveGateway
 from tests.support.limit_headers import ANTHROPIC, NATIVE, OPENAI, none_of
 from tests.support.raw_http import request_bytes, send_raw
 from tests.support.stores import Stores
@@ -199,7 +200,7 @@ CHANGES = {
 
 @pytest.mark.promise("A4")
 async def test_a_change_is_seen_at_the_next_look_on_every_process(
-    two_gateways: tuple[GatewayProcess, GatewayProcess], management: Services, stores: Stores
+    two_gateways: tuple[Member, Member], management: Services, stores: Stores
 ) -> None:
     """Nothing reserves here, so that the look itself compares the versions; the caches are warm."""
     for name, (statement, status) in CHANGES.items():
@@ -215,9 +216,7 @@ async def test_a_change_is_seen_at_the_next_look_on_every_process(
         assert answer.json()["limits"]["key"]["rpm"]["limit"] == 4
 
 
-async def _expect(
-    gateways: tuple[GatewayProcess, GatewayProcess], tenancy: Tenancy, status: int
-) -> list[httpx.Response]:
+async def _expect(gateways: tuple[Member, Member], tenancy: Tenancy, status: int) -> list[httpx.Response]:
     answers = []
     for gateway in gateways:
         async with gateway.http(tenancy.key) as http:

@@ -10,14 +10,15 @@ from neuronetz_gateway.wiring import Services
 from tests.gateway.test_budgeting import settled
 from tests.support.factories import make_tenancy
 from tests.support.fake_ollama import FakeOllama, Script
-from tests.support.gateways import GatewayProcess, LiveGateway
+from tests.support.fleet import Member
+from tests.support.gateways import LiveGateway
 from tests.support.load import CHAT, leave_at_random, statuses_of
 from tests.support.stores import Stores
 
 
 @pytest.mark.promise("D1")
 async def test_every_hit_has_one_row_and_every_row_without_a_hit_is_a_refusal(
-    two_gateways: tuple[GatewayProcess, GatewayProcess], management: Services, stores: Stores, ollama: FakeOllama
+    two_gateways: tuple[Member, Member], management: Services, stores: Stores, ollama: FakeOllama
 ) -> None:
     ollama.script = Script(tokens=5, gap_seconds=0.003)
     tenancy = await make_tenancy(management, key_limits=Limits(rpm=500, concurrent=12))

@@ -12,7 +12,8 @@ from neuronetz_gateway.surfaces.catalog import ENDPOINTS
 from neuronetz_gateway.wiring import Services
 from tests.support.factories import Tenancy, make_key, make_tenancy
 from tests.support.fake_ollama import FakeOllama
-from tests.support.gateways import GatewayProcess, LiveGateway
+from tests.support.fleet import Member
+from tests.support.gateways import LiveGateway
 from tests.support.raw_http import RawAnswer, request_bytes, send_raw
 from tests.support.stores import Stores
 
@@ -124,7 +125,7 @@ CHANGES = {
 @pytest.mark.promise("A4")
 @pytest.mark.timeout(240)
 async def test_a_change_holds_from_the_next_request_on_every_process(
-    two_gateways: tuple[GatewayProcess, GatewayProcess], management: Services, stores: Stores, ollama: FakeOllama
+    two_gateways: tuple[Member, Member], management: Services, stores: Stores, ollama: FakeOllama
 ) -> None:
     for flushed in (False, True):
         for change, status in CHANGES.items():
@@ -138,7 +139,7 @@ async def test_a_change_holds_from_the_next_request_on_every_process(
             assert len(ollama.hits) == hits, change
 
 
-async def _expect(gateways: tuple[GatewayProcess, ...], tenancy: Tenancy, status: int, when: str) -> None:
+async def _expect(gateways: tuple[Member, ...], tenancy: Tenancy, status: int, when: str) -> None:
     for gateway in gateways:
         async with gateway.http(tenancy.key) as http:
             answer = await http.post("/api/chat", json=CHAT)

@@ -12,7 +12,8 @@ from neuronetz_gateway.surfaces.surface import Endpoint
 from neuronetz_gateway.wiring import Services
 from tests.support.factories import Tenancy, make_tenancy
 from tests.support.fake_ollama import FakeOllama, Fault, Script
-from tests.support.gateways import GatewayProcess, LiveGateway
+from tests.support.fleet import Member
+from tests.support.gateways import LiveGateway
 from tests.support.load import CHAT, statuses_of
 from tests.support.stores import Stores
 from tests.support.valid_bodies import STREAMING, asking, name_of
@@ -68,7 +69,7 @@ async def test_of_a_crowd_with_room_for_one_exactly_one_passes(
 
 @pytest.mark.promise("B1")
 async def test_of_a_crowd_over_two_processes_nobody_overshoots(
-    two_gateways: tuple[GatewayProcess, GatewayProcess], management: Services, stores: Stores, ollama: FakeOllama
+    two_gateways: tuple[Member, Member], management: Services, stores: Stores, ollama: FakeOllama
 ) -> None:
     limit = 5_000
     tenancy = await make_tenancy(management, budget={Period.DAILY: limit})

@@ -20,7 +20,6 @@ PHASES: dict[str, tuple[bool, Callable[[asyncio.Event], Script]]] = {
 }
 
 
-@pytest.mark.alone
 @pytest.mark.promise("S1")
 @pytest.mark.parametrize("phase", PHASES)
 async def test_the_upstream_is_given_up_within_a_second(

@@ -14,7 +14,8 @@ from neuronetz_gateway.domain.limit import Limits
 from neuronetz_gateway.wiring import Services
 from tests.support.factories import Tenancy, make_key, make_tenancy
 from tests.support.fake_ollama import FakeOllama, Fault, Script
-from tests.support.gateways import GatewayProcess, LiveGateway, free_port, live_gateway
+from tests.support.fleet import Member
+from tests.support.gateways import LiveGateway, free_port, live_gateway
 from tests.support.limit_headers import ANTHROPIC, NATIVE, OPENAI, TONGUES, Told, Tongue, none_of
 from tests.support.stores import Stores
 
@@ -124,7 +125,7 @@ async def test_what_is_told_equals_an_outside_count_over_mixed_traffic(gateway: 
 
 @pytest.mark.promise("L7")
 async def test_of_fifty_at_once_each_is_told_another_rest(
-    two_gateways: tuple[GatewayProcess, GatewayProcess], management: Services, ollama: FakeOllama
+    two_gateways: tuple[Member, Member], management: Services, ollama: FakeOllama
 ) -> None:
     tenancy = await make_tenancy(management, key_limits=Limits(rpm=60), tenant_limits=Limits(rpm=100))
     turns = list(zip(range(50), itertools.cycle(TONGUES)))

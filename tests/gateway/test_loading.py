@@ -14,7 +14,8 @@ from tests.gateway.test_broken_answers import saying
 from tests.gateway.test_budgeting import settled, usage_of
 from tests.support.factories import Tenancy, make_tenancy
 from tests.support.fake_ollama import FakeOllama, Script
-from tests.support.gateways import GatewayProcess, LiveGateway, live_gateway
+from tests.support.fleet import Member
+from tests.support.gateways import LiveGateway, live_gateway
 from tests.support.load import CHAT
 from tests.support.stores import Stores
 
@@ -229,7 +230,7 @@ async def test_a_model_that_was_given_may_be_used_at_the_next_request(gateway: L
 
 @pytest.mark.promise("A4")
 async def test_the_permission_holds_in_every_process(
-    two_gateways: tuple[GatewayProcess, GatewayProcess], management: Services, ollama: FakeOllama
+    two_gateways: tuple[Member, Member], management: Services, ollama: FakeOllama
 ) -> None:
     tenancy = await make_tenancy(management)
     for allowed in (False, True, False):

@@ -9,7 +9,8 @@ from neuronetz_gateway.domain.limit import Limits
 from neuronetz_gateway.wiring import Services
 from tests.support.factories import make_tenancy
 from tests.support.fake_ollama import FakeOllama, Script
-from tests.support.gateways import GatewayProcess, LiveGateway
+from tests.support.fleet import Member
+from tests.support.gateways import LiveGateway
 from tests.support.load import CHAT, leave_at_random, statuses_of
 
 
@@ -23,7 +24,7 @@ async def test_exactly_sixty_of_a_crowd_pass_one_process(gateway: LiveGateway, o
 
 @pytest.mark.promise("L1")
 async def test_exactly_sixty_of_a_crowd_pass_two_processes(
-    two_gateways: tuple[GatewayProcess, GatewayProcess], management: Services, ollama: FakeOllama
+    two_gateways: tuple[Member, Member], management: Services, ollama: FakeOllama
 ) -> None:
     tenancy = await make_tenancy(management, tenant_limits=Limits(rpm=60))
     seen = await statuses_of(two_gateways, tenancy.key, 1000)
@@ -33,7 +34,7 @@ async def test_exactly_sixty_of_a_crowd_pass_two_processes(
 
 @pytest.mark.promise("L4")
 async def test_concurrency_holds_over_two_processes_while_callers_leave(
-    two_gateways: tuple[GatewayProcess, GatewayProcess], management: Services, ollama: FakeOllama
+    two_gateways: tuple[Member, Member], management: Services, ollama: FakeOllama
 ) -> None:
     ollama.script = Script(tokens=5, gap_seconds=0.005)
     tenancy = await make_tenancy(management, key_limits=Limits(concurrent=4))

@@ -15,6 +15,8 @@ _TOGETHER = "tests/conformance/"
 # Many small files, so they come last: no worker then waits for long for another's last file.
 _LAST = ("tests/unit/", "tests/architecture/")
 
+_ROOM = pytest.StashKey["Room"]()
+
 
 class WholeFiles(LoadScopeScheduling):  # type: ignore[misc]
     """Gives a file to one worker: fixtures of a module are made once, its tests keep their order."""
@@ -45,14 +47,25 @@ class Room:
 
     def __init__(self, folder: Path) -> None:
         self._door, self._floor = folder / "door.lock", folder / "floor.lock"
+        self._inside: ExitStack | None = None
 
     @contextmanager
-    def entered(self, *, alone: bool) -> Iterator[None]:
-        """Waits until there is room; held until left."""
-        with ExitStack() as inside:
-            with _locked(self._door, fcntl.LOCK_EX):
-                inside.enter_context(_locked(self._floor, fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
+    def entered(self, *, alone: bool, stays: bool = False) -> Iterator[None]:
+        """Waits until there is room; held until left, or on to the next test if that wants to be alone too."""
+        inside, self._inside = self._inside or self._enter(alone), None
+        try:
             yield
+        finally:
+            if alone and stays:
+                self._inside = inside
+            else:
+                inside.close()
+
+    def _enter(self, alone: bool) -> ExitStack:
+        inside = ExitStack()
+        with _locked(self._door, fcntl.LOCK_EX):
+            inside.enter_context(_locked(self._floor, fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
+        return inside
 
 
 @contextmanager
@@ -66,4 +79,10 @@ def room_of(config: pytest.Config) -> Room | None:
     """The room that the workers of this run share; None where there are no others."""
     if not hasattr(config, "workerinput"):
         return None
-    return Room(Path(config.getoption("basetemp")).parent)
+    if _ROOM not in config.stash:
+        config.stash[_ROOM] = Room(Path(config.getoption("basetemp")).parent)
+    return config.stash[_ROOM]
+
+
+def wants_to_be_alone(item: pytest.Item | None) -> bool:
+    return item is not None and item.get_closest_marker("alone") is not None

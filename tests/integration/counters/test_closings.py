@@ -10,7 +10,6 @@ from neuronetz_gateway.domain.identifier import uuid7
 from tests.support.counters import batched
 
 
-@pytest.mark.alone
 @pytest.mark.promise("F1")
 async def test_what_cannot_be_delivered_is_bounded_and_counted(tmp_path_factory: pytest.TempPathFactory) -> None:
     nowhere = tmp_path_factory.mktemp("n") / "none.sock"

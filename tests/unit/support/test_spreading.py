@@ -59,6 +59,17 @@ def test_whoever_is_alone_comes_in_once_the_others_are_out_and_keeps_them_out(en
     assert late.wait(SECONDS)
 
 
+def test_whoever_is_alone_stays_so_for_the_next_test(enter: Enter, tmp_path: Path) -> None:
+    """Each of a file's thirty such tests once waited for a test of the other worker: half a minute a run."""
+    room = Room(tmp_path)
+    with room.entered(alone=True, stays=True):
+        late, _ = enter(alone=False)
+    assert not late.wait(QUIET_SECONDS)
+    with room.entered(alone=True, stays=False):
+        assert not late.wait(QUIET_SECONDS)
+    assert late.wait(SECONDS)
+
+
 def test_a_worker_that_dies_leaves_the_room(enter: Enter, tmp_path: Path) -> None:
     spawning = multiprocessing.get_context("spawn")
     told, telling = spawning.Pipe(duplex=False)
