@@ -65,8 +65,8 @@ async def test_a_rolling_restart_fails_nobody(  # noqa: PLR0917 - its sizes, bes
                 while through.backends[number].sent < sent + 10:
                     await asyncio.sleep(0.05)
         load.stop()
-        await running
         seconds = time.monotonic() - began
+        await running
     rows = await stores.fetch("select outcome, count(*) as many from audit_log group by outcome")
     answers, long_answers = sum(load.ends.values()), sum(load.stream_ends.values())
     lost = answers + long_answers - load.ends["whole"] - load.stream_ends["whole"]
