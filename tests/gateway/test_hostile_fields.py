@@ -127,6 +127,7 @@ async def test_no_output_is_without_a_cap(capped: tuple[LiveGateway, Tenancy], o
             sent = cap_in(endpoint, ollama.hits[-1].json)
             assert type(sent) is int, case
             assert sent == (asked if asked is not None and 0 < asked <= CAP else CAP), case
+            assert (place in adjusted(answer.headers)) == (asked not in {None, sent}), case
 
 
 @pytest.mark.promise("N6")

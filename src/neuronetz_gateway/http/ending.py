@@ -15,13 +15,23 @@ _EVENT_SECONDS = 1.0
 
 
 async def start_response(exchange: Exchange, headers: list[tuple[bytes, bytes]], send: Send) -> None:
-    if exchange.call.adjusted:
-        headers = [*headers, (b"x-gateway-adjusted", ",".join(exchange.call.adjusted).encode("ascii"))]
+    adjusted = _adjusted(exchange)
+    if adjusted:
+        headers = [*headers, (b"x-gateway-adjusted", ",".join(adjusted).encode("ascii"))]
     if exchange.standing is not None:
         headers = [*headers, *exchange.endpoint.surface.limit_headers(exchange.standing)]
     await send({"type": "http.response.start", "status": OK_STATUS, "headers": headers})
     # Only now: whoever is ended while the head waits to be written may still be answered with a status.
     exchange.status, exchange.response_started = OK_STATUS, True
+
+
+def _adjusted(exchange: Exchange) -> tuple[str, ...]:
+    """What of the request went up in another way than the caller had written it."""
+    call, inference, reservation = exchange.call, exchange.endpoint.inference, exchange.known_reservation
+    if inference is None or reservation is None or call.loads:
+        return call.adjusted
+    cap = inference.changed_cap(call, reservation.granted_output_tokens)
+    return (*call.adjusted, cap) if cap else call.adjusted
 
 
 async def send_error_event(exchange: Exchange, error: GatewayError, send: Send) -> None:

@@ -88,5 +88,5 @@ MESSAGES = Endpoint(
     "POST",
     "/v1/messages",
     ANTHROPIC,
-    Inference(read=read_messages, write=write_messages, new_meter=messages_meter),
+    Inference(read=read_messages, write=write_messages, new_meter=messages_meter, cap_fields=("max_tokens",)),
 )

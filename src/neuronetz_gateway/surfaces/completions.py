@@ -66,5 +66,6 @@ COMPLETIONS = Endpoint(
         write=write,
         new_meter=new_meter,
         new_editor=new_editor,
+        cap_fields=("max_tokens",),
     ),
 )

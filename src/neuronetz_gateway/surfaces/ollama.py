@@ -76,6 +76,7 @@ CHAT = Endpoint(
         ),
         write=write_generation,
         new_meter=generation_meter,
+        cap_fields=("options.num_predict",),
     ),
 )
 
@@ -94,6 +95,7 @@ GENERATE = Endpoint(
         ),
         write=write_generation,
         new_meter=generation_meter,
+        cap_fields=("options.num_predict",),
     ),
 )
 

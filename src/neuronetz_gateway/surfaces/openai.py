@@ -116,6 +116,7 @@ CHAT_COMPLETIONS = Endpoint(
         write=write_generation,
         new_meter=chat_meter,
         new_editor=usage_remover,
+        cap_fields=("max_completion_tokens", "max_tokens"),
     ),
 )
 

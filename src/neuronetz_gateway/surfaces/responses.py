@@ -75,5 +75,6 @@ RESPONSES = Endpoint(
         ),
         write=write,
         new_meter=new_meter,
+        cap_fields=("max_output_tokens",),
     ),
 )

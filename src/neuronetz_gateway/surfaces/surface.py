@@ -113,7 +113,8 @@ def no_editor(_: Call) -> StreamEditor | None:
 class Inference:
     """How a body that reaches a model is read, written and metered; has_output is false for embeddings.
 
-    write puts the granted output cap where the upstream obeys it and returns the bytes to send.
+    write puts the granted output cap where the upstream obeys it and returns the bytes to send. cap_fields are where a
+    caller may ask for a cap, the first that is there being the one that counts.
     """
 
     read: Callable[[JsonObject, RequestRules], Call]
@@ -121,6 +122,16 @@ class Inference:
     new_meter: Callable[[Call], Meter]
     new_editor: Callable[[Call], StreamEditor | None] = no_editor
     has_output: bool = True
+    cap_fields: tuple[str, ...] = ()
+
+    def changed_cap(self, call: Call, granted: int) -> str:
+        """The field in which a caller asked for another cap than was granted; empty where none did."""
+        for path in self.cap_fields:
+            outer, dot, inner = path.partition(".")
+            asked = call.body.get(outer, {}).get(inner) if dot else call.body.get(outer)
+            if asked is not None:
+                return path if asked != granted else ""
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
