@@ -1,18 +1,18 @@
 """One caller's HTTP/1.1 connection, within the bounds that uvicorn leaves open."""
 
 import asyncio
-from typing import Any
+from typing import Any, NoReturn
 
+from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from neuronetz_gateway.errors import MalformedRequestError
+from neuronetz_gateway.http.malformed import refusal
+from neuronetz_gateway.http.request_head import check_head, failure_of, head_of
 from neuronetz_gateway.http.unsent import bound_unsent, reset, untaken_bytes
 
 _LOOKS_A_STALL = 10
-
-
-class _HeadTooLargeError(Exception):
-    """Ends the parser from within one of its callbacks."""
 
 
 class ServingState(ServerState):
@@ -24,8 +24,10 @@ class ServingState(ServerState):
 class CallerConnection(HttpToolsProtocol):
     """uvicorn's own protocol, with a limit to whatever a caller may send or leave unread (DESIGN §7, PROMISES O3, S4).
 
-    - A head has max_head_bytes and head_seconds; what follows a body as trailers is dropped, since uvicorn would add
-      it to the headers of a request whose proxy has already said from where it comes.
+    - What is no request of HTTP/1.1, or can be read in two ways, is refused here, the connection closed; nothing of it
+      comes to the application (request_head.py, RFC 9112 §3, §6, §11).
+    - A head has max_head_bytes, max_head_fields, head_seconds. What follows a body as trailers is dropped, since
+      uvicorn would add it to the headers of a request whose proxy has already said from where it comes.
     - One request at a time: behind a second one uvicorn would not see the caller of the first one leave. The running
       answer is finished, then the connection is closed, so that whoever pipelined sends again (RFC 9112 §9.3.2).
     - No upgrade: the parser takes the body of such a request for the next request. Nothing after it is read.
@@ -37,6 +39,7 @@ class CallerConnection(HttpToolsProtocol):
     """
 
     max_head_bytes = 64 * 1024
+    max_head_fields = 100  # each is looked at several times, of 64 KiB there could be 16,000
     head_seconds = 10.0
     max_unread_bytes = 64 * 1024 * 1024  # four times the default limit of a body: who is a little over it reads the 413
     unread_seconds = 30.0
@@ -52,7 +55,9 @@ class CallerConnection(HttpToolsProtocol):
         self._untaken_bytes = 0  # by the last look at a caller who is slow
         self._taken_at = 0.0
         self._head_open = self._message_open = False
-        self._head_too_large = False
+        self._came: list[bytes] = []  # the reads in which a head has come so far
+        self._read = self.url = b""
+        self._refused: MalformedRequestError | None = None
         self._deaf = False  # whatever comes now is no request of ours
         self._overhead_bytes = 0  # since the last byte that was not of a head, a trailer or a chunk's framing
         self._unread_bytes = 0
@@ -81,11 +86,14 @@ class CallerConnection(HttpToolsProtocol):
             self._leave_unread(len(data))
             return
         self._overhead_bytes += len(data)
+        self._read = data
+        if self._head_open:
+            self._came.append(data)
         super().data_received(data)
         if self.transport.is_closing():
             return
         if self._overhead_bytes > self.max_head_bytes:
-            self._head_too_large = True
+            self._refused = _too_large("bytes", self.max_head_bytes)
             self.send_400_response("")
         elif self._deadline is None and not self._busy:
             self._close_in(self.head_seconds)  # the start of a head, or line breaks that would put it off for ever
@@ -102,21 +110,25 @@ class CallerConnection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._head_open = self._message_open = True
+        self._came = [self._read]
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._head_open:
-            super().on_header(name, value)
+        if not self._head_open:
+            return
+        super().on_header(name, value)
+        if len(self.headers) > self.max_head_fields:
+            self._refuse(_too_large("fields", self.max_head_fields))
 
     def on_headers_complete(self) -> None:
-        self._head_open = False
         if self._busy:
+            self._head_open = False
             self.cycle.keep_alive = False
             self._deaf = True
             return
-        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > self.max_head_bytes:
-            self._head_too_large = True
-            raise _HeadTooLargeError
+        self._check_head()
+        self._came = []
+        self._head_open = False
         self._lift_deadline()
         self._overhead_bytes = self._unread_bytes = 0
         super().on_headers_complete()
@@ -163,23 +175,54 @@ class CallerConnection(HttpToolsProtocol):
             if self.transport.get_write_buffer_size():
                 self._watch_for_stall()
         elif self._message_open:
-            self._close_in(self.unread_seconds)
+            # What has begun behind the request that is answered now may be the head of the next one.
+            self._close_in(self.head_seconds if self._head_open else self.unread_seconds)
 
     def timeout_keep_alive_handler(self) -> None:
         self.transport.abort()  # instead of waiting until the caller has read the rest
 
     def send_400_response(self, msg: str) -> None:
-        if self._busy and self.cycle.response_started:
-            self.transport.close()  # a status line amidst another answer would be taken for a part of it
-        elif self._head_too_large:
-            self.transport.write(
-                b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-            )
-            self.transport.close()
+        """Refuse what came; the parser goes no further, whatever follows."""
+        del msg
+        self._deaf = True
+        in_body = self._message_open and not self._head_open
+        if self._busy and (self.cycle.response_started or not in_body):
+            self.cycle.keep_alive = False  # what is no request stands behind one, which is answered first
+        elif in_body and self.cycle.response_complete:
+            self.transport.close()  # a second answer would be taken for the one of the next request
         else:
-            super().send_400_response(msg)
+            self._answer_malformed(in_body=in_body)
 
     # What follows from it.
+
+    def _check_head(self) -> None:
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        try:
+            head = head_of(b"".join(self._came), method, self.url, version)
+            if len(head) > self.max_head_bytes:
+                raise _too_large("bytes", self.max_head_bytes)
+            check_head(method, self.url, version, self.headers)
+        except MalformedRequestError as error:
+            self._refuse(error)
+        if version == "1.0":
+            self.expect_100_continue = False  # RFC 9110 §10.1.1: it would not understand the answer
+
+    def _refuse(self, error: MalformedRequestError) -> NoReturn:
+        """End the parser from within one of its callbacks; it then asks for the refusal (send_400_response)."""
+        self._refused = error
+        raise error
+
+    def _answer_malformed(self, *, in_body: bool) -> None:
+        came = b"".join(self._came) or self._read
+        error = self._refused or (_broken_body() if in_body else failure_of(came))
+        method = came.lstrip(b"\r\n").partition(b" ")[0].decode("latin-1")
+        scope: Scope = {"client": self.client, "headers": self.headers or [], "method": method}
+        answer = refusal(error, scope, self.url, self.server_state.default_headers)
+        if in_body:  # the application waits for the rest: it is not to answer as well
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.write(answer)
+        self.transport.close()
 
     def _leave_unread(self, length: int) -> None:
         self._unread_bytes += length
@@ -216,3 +259,11 @@ class CallerConnection(HttpToolsProtocol):
         if self._stall is not None:
             self._stall.cancel()
             self._stall = None
+
+
+def _too_large(what: str, limit: int) -> MalformedRequestError:
+    return MalformedRequestError(f"The head of the request has more than {limit} {what}.", status=431)
+
+
+def _broken_body() -> MalformedRequestError:
+    return MalformedRequestError("The chunks of the body are malformed.")
