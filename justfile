@@ -31,6 +31,10 @@ test *arguments: setup
 test-full *arguments: setup
     .venv/bin/pytest -m "full or not full" {{arguments}}
 
+# fuzz every target, guided by coverage: `just fuzz 120`, `just fuzz 600 bodies meters`
+fuzz *arguments: setup
+    {{python}} -m fuzz {{arguments}}
+
 # every SDK against the gateway; writes docs/CONFORMANCE.md
 conformance *arguments: setup
     .venv/bin/pytest --no-cov tests/conformance --write-conformance {{arguments}}
@@ -55,6 +59,10 @@ typecheck: setup
 security: setup
     .venv/bin/bandit --quiet --recursive --configfile pyproject.toml src
     scripts/audit
+
+# dist/sbom.cdx.json: what we are made of, as CycloneDX, from the lock file
+sbom *arguments: setup
+    {{python}} scripts/sbom.py {{arguments}}
 
 # bring the database of .env to this version
 migrate: setup

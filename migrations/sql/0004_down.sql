@@ -3,6 +3,9 @@ update api_keys set revoked_at = now() where allowed_networks is not null and re
 -- ;;
 drop table key_uses
 -- ;;
+-- Versions move, so that no cache still knows the policies of before once this is built again.
+delete from key_policies
+-- ;;
 drop table key_policies
 -- ;;
 drop function key_policies_version_r1

@@ -1,5 +1,7 @@
--- Null: from anywhere. Empty: from nowhere.
+-- Null: from anywhere. Empty: from nowhere. A list of networks, each of which is one.
 alter table api_keys add column allowed_networks cidr[]
+  constraint api_keys_allowed_networks_check
+    check (coalesce(array_ndims(allowed_networks), 1) = 1 and array_position(allowed_networks, null) is null)
 -- ;;
 -- What a key may ask of the model server beyond or below the settings; null is as the settings say.
 create table key_policies (

@@ -13,6 +13,7 @@ from neuronetz_gateway.domain.identifier import uuid7
 from neuronetz_gateway.domain.request_policy import RequestPolicy
 from neuronetz_gateway.http.access_log import AccessLog
 from neuronetz_gateway.http.account import AccountPage
+from neuronetz_gateway.http.body_room import BodyRoom
 from neuronetz_gateway.http.draining import Drain, Gateway
 from neuronetz_gateway.http.endpoint_table import EndpointTable, Row
 from neuronetz_gateway.http.error_handlers import add_error_handlers
@@ -22,7 +23,7 @@ from neuronetz_gateway.http.middleware.opening import OpeningMiddleware
 from neuronetz_gateway.http.middleware.prompt_logging import PromptLoggingMiddleware
 from neuronetz_gateway.http.middleware.rate_limiting import RateLimitMiddleware
 from neuronetz_gateway.http.middleware.reading import ReadingMiddleware
-from neuronetz_gateway.http.ops import ops_router
+from neuronetz_gateway.http.ops import metrics_app, ops_router
 from neuronetz_gateway.http.readiness import Readiness
 from neuronetz_gateway.http.relay import InFlight, Relay
 from neuronetz_gateway.http.unmatched import Unmatched
@@ -54,9 +55,10 @@ def create_app(settings: Settings, services: Services) -> Gateway:
         openapi_url=None,
         redirect_slashes=False,
     )
-    drain = Drain(services.limiter)
+    drain, room = Drain(services.limiter), BodyRoom(settings.max_bodies_bytes)
     readiness = Readiness(services.checks, clock=monotonic, stopping=lambda: drain.stopping)
-    app.include_router(ops_router(readiness, services.metrics if settings.metrics_enabled else None))
+    apart = settings.metrics_enabled and settings.metrics_port > 0
+    app.include_router(ops_router(readiness, services.metrics if settings.metrics_enabled and not apart else None))
     unmatched = Unmatched(
         refusals=services.refusals, trusted_proxies=settings.proxy_networks, new_id=uuid7, now=_utc_now
     )
@@ -65,7 +67,7 @@ def create_app(settings: Settings, services: Services) -> Gateway:
     chains: dict[Row, ASGIApp] = {}
     named: dict[Row, ASGIApp] = {}
     for endpoint in ENDPOINTS:
-        chain = chain_of(endpoint, settings, services, relay, drain)
+        chain = chain_of(endpoint, settings, services, relay, drain, room)
         if endpoint.prefix is None:
             chains[endpoint.method, endpoint.path.encode("ascii")] = chain
         else:
@@ -73,10 +75,12 @@ def create_app(settings: Settings, services: Services) -> Gateway:
     chains[ACCOUNT.method, ACCOUNT.path.encode("ascii")] = account_chain(settings, services, drain)
     table = EndpointTable(chains, named, app)
     logged = AccessLog(table, metrics=services.metrics, new_id=uuid7, trusted_proxies=settings.proxy_networks)
-    return Gateway(logged, drain)
+    return Gateway(logged, drain, metrics_app(services.metrics) if apart else None)
 
 
-def chain_of(endpoint: Endpoint, settings: Settings, services: Services, relay: Relay, drain: Drain) -> ASGIApp:
+def chain_of(
+    endpoint: Endpoint, settings: Settings, services: Services, relay: Relay, drain: Drain, room: BodyRoom
+) -> ASGIApp:
     """The whole chain before one row of the endpoint table (DESIGN §1)."""
     steps = [  # outermost first: the way in, top to bottom; the way out, bottom to top
         *_first_steps(endpoint, settings, services, drain),
@@ -84,6 +88,7 @@ def chain_of(endpoint: Endpoint, settings: Settings, services: Services, relay: 
             ReadingMiddleware,
             endpoint=endpoint,
             rules=rules_of(settings, services),
+            room=room,
             max_body_bytes=settings.max_body_bytes,
             body_timeout_seconds=settings.body_timeout_s,
             kept_bytes=settings.prompt_log_max_bytes,
@@ -97,7 +102,9 @@ def chain_of(endpoint: Endpoint, settings: Settings, services: Services, relay: 
 
 def account_chain(settings: Settings, services: Services, drain: Drain) -> ASGIApp:
     """The chain before the account: a known key, nothing else, since one looks at it when a limit has fired."""
-    return _through(_first_steps(ACCOUNT, settings, services, drain), AccountPage(services.accounts))
+    return _through(
+        _first_steps(ACCOUNT, settings, services, drain), AccountPage(services.accounts, policy_of(settings))
+    )
 
 
 def _first_steps(endpoint: Endpoint, settings: Settings, services: Services, drain: Drain) -> list[Middleware]:
@@ -112,7 +119,11 @@ def _first_steps(endpoint: Endpoint, settings: Settings, services: Services, dra
             now=_utc_now,
         ),
         Middleware(
-            AuthenticationMiddleware, authenticator=services.authenticator, uses=services.key_uses, new_id=uuid7
+            AuthenticationMiddleware,
+            authenticator=services.authenticator,
+            uses=services.key_uses,
+            new_id=uuid7,
+            now=_utc_now,
         ),
     ]
 

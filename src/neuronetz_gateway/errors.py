@@ -4,6 +4,8 @@ GatewayError
 ├── InvalidRequestError          400  the request itself is wrong; names the field
 │   ├── ContextExceededError
 │   ├── RequestBeyondLimitError
+│   ├── MalformedRequestError    400, 417, 431, 501, 505  no request of HTTP/1.1
+│   ├── RequestBeyondPolicyError
 │   ├── RequestTooLargeError     413
 │   ├── UnsupportedMediaTypeError 415
 │   └── RequestTimeoutError      408
@@ -70,6 +72,22 @@ class RequestBeyondLimitError(InvalidRequestError):
 
     code = "request_beyond_limit"
     settings_seconds = 0.0
+
+
+class RequestBeyondPolicyError(InvalidRequestError):
+    """The request brings more at once than its key may: of images, of texts to embed."""
+
+    settings_seconds = 0.0
+
+
+class MalformedRequestError(InvalidRequestError):
+    """What came is no request of HTTP/1.1, or one that may be read in two ways; its status says which of those."""
+
+    code = "malformed_request"
+
+    def __init__(self, message: str, *, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class RequestTooLargeError(InvalidRequestError):

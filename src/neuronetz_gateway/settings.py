@@ -7,15 +7,22 @@ from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-_PEPPER_CHARACTERS = 32
-_WEAK_PEPPERS = ("change", "secret", "pepper", "example")
-_DISTINCT_CHARACTERS = 8
+from neuronetz_gateway.secret_rules import (
+    SECRET_CHARACTERS,
+    files_open_to_others,
+    holds_a_password,
+    password_weakness_of,
+    split_url,
+    weakness_of,
+)
+
+_MADE_SECRETS = ("key_pepper", "key_pepper_previous", "audit_signing_key", "prompt_log_key", "prompt_log_key_previous")
+_MEND = "make one: openssl rand -hex 32"
 
 
 class Environment(StrEnum):
@@ -74,6 +81,8 @@ class Settings(BaseSettings):
     trusted_proxies: str = Field(default="", description="comma-separated addresses or networks")
     playground_enabled: bool = False
     metrics_enabled: bool = True
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(default=0, ge=0, le=65535)  # 0: on the port of the gateway, as a page of it
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     drain_accept_s: float = Field(default=5, ge=0)  # from SIGTERM on: not ready any more, still accepting
     drain_timeout_s: float = Field(default=30, ge=0)  # the same: until what still runs is ended
@@ -115,6 +124,7 @@ class Settings(BaseSettings):
 
     # What a request may be
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
+    max_bodies_bytes: int = Field(default=128 * 1024 * 1024, ge=2048)  # of a process
     body_timeout_s: float = Field(default=30, gt=0)
     max_json_depth: int = Field(default=64, ge=4, le=200)  # the encoder itself ends at 254
     max_json_nodes: int = Field(default=200_000, ge=16)
@@ -124,8 +134,8 @@ class Settings(BaseSettings):
     max_embedding_inputs: int = Field(default=2048, ge=1)
     max_images: int = Field(default=64, ge=0)
     max_logprobs: int = Field(default=20, ge=0, le=20)  # Ollama's own bound
-    max_keep_alive_s: int = Field(default=0, ge=0)  # 0: nobody may say; a key may have more (set-policy)
-    max_num_ctx: int = Field(default=0, ge=0)  # 0: the model server's own
+    max_keep_alive_s: int = Field(default=0, ge=0, le=31_536_000)  # 0: nobody may say; a key may have more (set-policy)
+    max_num_ctx: int = Field(default=0, ge=0, le=2**31 - 1)  # 0: the model server's own
     allow_raw: bool = False
     allow_context: bool = True
 
@@ -190,6 +200,10 @@ class Settings(BaseSettings):
             raise ValueError("RECOVERY_AFTER_S must be at least three times HEARTBEAT_S, or the living would be swept")
         if self.upstream_total_timeout_s < self.upstream_first_byte_timeout_s:
             raise ValueError("UPSTREAM_TOTAL_TIMEOUT_S is below UPSTREAM_FIRST_BYTE_TIMEOUT_S")
+        if self.max_bodies_bytes < 2 * self.max_body_bytes:
+            raise ValueError("MAX_BODIES_BYTES must be at least twice MAX_BODY_BYTES, since one tenant may take a half")
+        if self.metrics_port and self.metrics_port == self.port:
+            raise ValueError("METRICS_PORT is PORT; 0 has the metrics on the port of the gateway")
         self._refuse_weak_secrets()
         return self
 
@@ -198,8 +212,9 @@ class Settings(BaseSettings):
             raise ValueError("DATABASE_URL must begin with postgresql+asyncpg://")
         if not self.redis_url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("REDIS_URL must begin with redis://, rediss:// or unix://")
-        parts = urlsplit(self.ollama_base_url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.username:
+        parts = split_url(self.ollama_base_url)
+        plain = parts is not None and parts.hostname and not parts.query and "@" not in parts.netloc
+        if parts is None or parts.scheme not in {"http", "https"} or not plain:
             raise ValueError(
                 "OLLAMA_BASE_URL must be a plain http:// or https:// address such as http://127.0.0.1:11434"
             )
@@ -212,18 +227,24 @@ class Settings(BaseSettings):
                 raise ValueError(f"{name} names a port that is no number from 1 to 65535")
 
     def _refuse_weak_secrets(self) -> None:
-        pepper = self.key_pepper.get_secret_value()
-        if len(pepper) < _PEPPER_CHARACTERS:
-            raise ValueError(f"KEY_PEPPER has under {_PEPPER_CHARACTERS} characters; make one: openssl rand -hex 32")
-        weak = len(set(pepper)) < _DISTINCT_CHARACTERS or any(word in pepper.lower() for word in _WEAK_PEPPERS)
-        if self.environment is Environment.PRODUCTION and weak:
-            raise ValueError("KEY_PEPPER looks like a placeholder; make one: openssl rand -hex 32")
-        for name in ("audit_signing_key", "prompt_log_key"):
+        production = self.environment is Environment.PRODUCTION
+        for name in _MADE_SECRETS:
             secret = getattr(self, name).get_secret_value()
-            if secret and len(secret) < _PEPPER_CHARACTERS:
-                raise ValueError(f"{name.upper()} has under {_PEPPER_CHARACTERS} characters: openssl rand -hex 32")
-        if pepper == self.key_pepper_previous.get_secret_value():
+            if not secret:
+                continue
+            weakness = weakness_of(secret)
+            if weakness is not None and (production or len(secret) < SECRET_CHARACTERS):
+                raise ValueError(f"{name.upper()} {weakness}; {_MEND}")
+        if self.key_pepper.get_secret_value() == self.key_pepper_previous.get_secret_value():
             raise ValueError("KEY_PEPPER and KEY_PEPPER_PREVIOUS are the same")
+        if production:
+            self._refuse_weak_passwords()
+
+    def _refuse_weak_passwords(self) -> None:
+        for name in ("database_url", "redis_url"):
+            weakness = password_weakness_of(getattr(self, name).get_secret_value(), os.environ)
+            if weakness is not None:
+                raise ValueError(f"{name.upper()} {weakness}; make a password: openssl rand -hex 16")
 
     @property
     def proxy_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
@@ -245,7 +266,9 @@ def load_settings(env_file: Path | None = None, given: Mapping[str, str] | None 
         raise SettingsError(f"The env file {env_file} {'is no file' if env_file.exists() else 'does not exist'}.")
     try:
         # _env_file is pydantic-settings' own argument, unknown to the type checker
-        return Settings(**{"_env_file": env_file} if env_file else {}, **(given or {}))  # type: ignore[arg-type]
+        settings = Settings(**{"_env_file": env_file} if env_file else {}, **(given or {}))  # type: ignore[arg-type]
+        if settings.environment is Environment.PRODUCTION:
+            _refuse_open_files(env_file or Path(".env"))
     except ValidationError as error:
         sentences = (_sentence(problem["loc"], problem["msg"]) for problem in error.errors())
         raise SettingsError("; ".join(sentences)) from None
@@ -253,6 +276,26 @@ def load_settings(env_file: Path | None = None, given: Mapping[str, str] | None 
         raise SettingsError(f"The env file {env_file or '.env'} is no text.") from None
     except OSError as error:
         raise SettingsError(f"An env file or secret file cannot be read: {error.filename}: {error.strerror}.") from None
+    return settings
+
+
+def _refuse_open_files(env_file: Path) -> None:
+    """Raises SettingsError where a secret lies in a file that everybody on this machine may read or write."""
+    is_address = {"DATABASE_URL", "REDIS_URL"}
+    secrets = {
+        name.upper(): holds_a_password if name.upper() in is_address else bool
+        for name, field in Settings.model_fields.items()
+        if field.annotation is SecretStr
+    }
+    found = files_open_to_others(os.environ, secrets, None)
+    if env_file.is_file():
+        in_file = DotEnvSettingsSource(Settings, env_file=env_file).env_vars
+        found += files_open_to_others(in_file, secrets, env_file)
+    if found:
+        name, path = found[0]
+        raise SettingsError(
+            f"{name} lies in {path}, which everybody on this machine may read or write; run: chmod o-rwx {path}"
+        )
 
 
 def _sentence(location: tuple[int | str, ...], message: str) -> str:
@@ -267,7 +310,8 @@ def _listed(names: list[str]) -> str:
 
 def _has_a_good_port(url: str) -> bool:
     """Whether the port can be connected to, if there is one; a driver would fail later, in words of its own."""
+    parts = split_url(url)
     try:
-        return urlsplit(url).port != 0
+        return parts is not None and parts.port != 0
     except ValueError:
         return False

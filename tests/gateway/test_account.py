@@ -80,6 +80,15 @@ async def test_a_new_key_sees_all_that_it_may(gateway: LiveGateway) -> None:
         "allow_all_models": False,
         "models": ["fakeb:latest"],
         "permissions": {"load_models": True},
+        "policy": {
+            "max_keep_alive_seconds": 0,
+            "max_num_ctx": 0,
+            "max_images": 64,
+            "max_embedding_inputs": 2048,
+            "max_logprobs": 20,
+            "allow_raw": False,
+            "allow_context": True,
+        },
         "limits": {
             "tenant": {
                 "rpm": {"limit": 60, "left": 60, "resets_in_seconds": 0},

@@ -61,6 +61,8 @@ def requests_of(hostile: bytes, key: bytes) -> Iterator[bytes]:
 
 def _request(method: bytes, target: bytes, headers: bytes, body: bytes = b"") -> bytes:
     length = b"content-length: %d\r\n" % len(body)
+    if b"host: " not in headers:
+        length = b"host: gateway\r\n" + length
     return method + b" " + target + b" HTTP/1.1\r\nconnection: close\r\n" + length + headers + b"\r\n" + body
 
 

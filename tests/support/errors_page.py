@@ -57,6 +57,7 @@ EXAMPLES: tuple[GatewayError, ...] = (
         "This request may need 5,120 tokens, more than the 4,000 tokens a minute (key.tpm) could ever hold. Lower "
         "max_tokens or shorten the prompt."
     ),
+    errors.MalformedRequestError("The request needs one 'Host' header, no more."),
     errors.UnauthenticatedError(),
     errors.TenantSuspendedError("This tenant is suspended."),
     errors.ModelForbiddenError(

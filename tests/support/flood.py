@@ -10,6 +10,14 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
 _STATUS = slice(9, 12)
 
 
+def answer_end(received: bytes) -> int | None:
+    """Where the first answer of a known length ends; None while it is not in whole."""
+    head, found, body = received.partition(b"\r\n\r\n")
+    length = _LENGTH.search(head)
+    size = int(length[1] if length else 0)
+    return len(head) + len(found) + size if found and len(body) >= size else None
+
+
 class _Lane(asyncio.Protocol):
     """One connection: the next request goes out when the answer to the last one is in whole."""
 
@@ -26,12 +34,8 @@ class _Lane(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        head, found, body = self._buffer.partition(b"\r\n\r\n")
-        if not found:
-            return
-        length = _LENGTH.search(head)
-        if len(body) >= int(length[1] if length else 0):
-            self._seen[int(head[_STATUS])] += 1
+        if answer_end(self._buffer) is not None:
+            self._seen[int(self._buffer[_STATUS])] += 1
             self._buffer = b""
             self._send()
 

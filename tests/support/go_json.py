@@ -1,45 +1,17 @@
 """What Go's encoding/json makes of a request body when Ollama binds it to its structs (OLLAMA §4.2)."""
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.support.go_scanner import GoError, Number, Object, first_value
+
+__all__ = ["STRUCTS", "GoError", "GoRead", "Number", "Object", "fold", "go", "plain", "tree_of"]
+
 # Outside ASCII only these fold to a letter of it in Go (encoding/json foldName): no other meets a field's name.
 _FOLDED = {0x17F: "s", 0x212A: "k", **{code: chr(code + 32) for code in range(ord("A"), ord("Z") + 1)}}
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_SPACE = " \t\r\n"
-
-
-class GoError(ValueError):
-    """Ollama would answer 400."""
-
-
-class Object(list[tuple[str, Any]]):
-    """An object in the order of the document, duplicates kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class Number:
-    """A number as it is written."""
-
-    text: str
-
-    @property
-    def integer(self) -> int:
-        """As into an int: strconv.ParseInt, so neither a fraction nor an exponent."""
-        if not re.fullmatch(r"-?[0-9]+", self.text) or not -(1 << 63) <= int(self.text) < 1 << 63:
-            raise GoError(f"cannot unmarshal number {self.text} into Go value of type int")
-        return int(self.text)
-
-    @property
-    def float64(self) -> float:
-        """As into an `any`."""
-        value = float(self.text)
-        if value in {float("inf"), float("-inf")}:
-            raise GoError(f"cannot unmarshal number {self.text} into Go value of type float64")
-        return value
 
 
 def fold(name: str) -> str:
@@ -51,19 +23,7 @@ def tree_of(body: bytes) -> Any:
 
     Raises GoError: no JSON for Go.
     """
-    text = body.decode("utf-8", errors="replace").lstrip(_SPACE)
-    try:
-        value, _ = _DECODER.raw_decode(text)
-    except (ValueError, RecursionError) as error:
-        raise GoError(str(error)) from None
-    return value
-
-
-def _no_constant(name: str) -> Any:
-    raise GoError(f"invalid character in {name}")
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=Object, parse_int=Number, parse_float=Number, parse_constant=_no_constant)
+    return first_value(body)
 
 
 def text_of(value: Any) -> str:

@@ -48,6 +48,8 @@ async def _answer(reader: asyncio.StreamReader, *, has_body: bool) -> RawAnswer:
 def request_bytes(
     method: str, target: str, *, key: str | None = None, body: bytes = b"", host: str = "gateway"
 ) -> bytes:
+    """A GET or HEAD has no body, whatever is given for the others."""
+    body = b"" if method in {"GET", "HEAD"} else body
     lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", f"Content-Length: {len(body)}", "Connection: close"]
     if key is not None:
         lines.append(f"Authorization: Bearer {key}")

@@ -18,6 +18,14 @@ pytestmark = pytest.mark.usefixtures("no_settings")
 
 def write(path: Path, **values: str) -> Path:
     path.write_text("\n".join(f"{name}={value}" for name, value in values.items()))
+    path.chmod(0o600)
+    return path
+
+
+def keep(path: Path, secret: str) -> Path:
+    """A file for one secret, as it should be."""
+    path.write_text(secret)
+    path.chmod(0o600)
     return path
 
 
@@ -33,14 +41,14 @@ def test_a_variable_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_secret_may_come_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "pepper").write_text(PEPPER + "\n")
+    keep(tmp_path / "pepper", PEPPER + "\n")
     monkeypatch.setenv("KEY_PEPPER_FILE", str(tmp_path / "pepper"))
     values = {name: value for name, value in GOOD.items() if name != "KEY_PEPPER"}
     assert load_settings(write(tmp_path / "gateway.env", **values)).key_pepper.get_secret_value() == PEPPER
 
 
 def test_a_variable_and_its_file_at_once_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "pepper").write_text(PEPPER)
+    keep(tmp_path / "pepper", PEPPER)
     monkeypatch.setenv("KEY_PEPPER_FILE", str(tmp_path / "pepper"))
     monkeypatch.setenv("KEY_PEPPER", PEPPER)
     with pytest.raises(SettingsError, match="KEY_PEPPER and KEY_PEPPER_FILE are both set"):
@@ -55,7 +63,7 @@ def test_a_secret_file_that_is_missing_is_named(tmp_path: Path, monkeypatch: pyt
 
 def test_an_env_file_may_name_a_secret_file(tmp_path: Path) -> None:
     """KEY_PEPPER_FILE was heeded in the environment alone; in an env file it was passed over in silence."""
-    (tmp_path / "pepper").write_text(PEPPER + "\n")
+    keep(tmp_path / "pepper", PEPPER + "\n")
     values = GOOD | {"KEY_PEPPER": "", "KEY_PEPPER_FILE": str(tmp_path / "pepper")}
     assert load_settings(write(tmp_path / "gateway.env", **values)).key_pepper.get_secret_value() == PEPPER
     with pytest.raises(SettingsError, match="KEY_PEPPER and KEY_PEPPER_FILE are both set"):
@@ -69,7 +77,7 @@ def test_the_environment_wins_over_a_secret_file_that_the_env_file_names(
     values = GOOD | {"KEY_PEPPER": "", "KEY_PEPPER_FILE": str(tmp_path / "nowhere")}
     with pytest.raises(SettingsError, match="nowhere"):  # named, so read, whoever wins
         load_settings(write(tmp_path / "gateway.env", **values))
-    (tmp_path / "nowhere").write_text(PEPPER[::-1])
+    keep(tmp_path / "nowhere", PEPPER[::-1])
     assert load_settings(tmp_path / "gateway.env").key_pepper.get_secret_value() == PEPPER
 
 

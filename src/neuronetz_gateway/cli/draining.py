@@ -11,7 +11,7 @@ from types import FrameType
 import uvicorn
 
 from neuronetz_gateway.http.caller_connection import CallerConnection, ServingState
-from neuronetz_gateway.http.draining import Drainable
+from neuronetz_gateway.http.draining import Drainable, Gateway
 
 _LOOK_SECONDS = 0.05
 _CUT_SECONDS = 2.0  # an error event is given 1 s to be taken (http/ending.py)
@@ -47,6 +47,8 @@ class DrainingServer(uvicorn.Server):
 
     SIGINT is a person at a terminal: nobody has to be turned away, so it begins with step 2. A second signal, of either
     kind, goes on to step 3. The signals are handed over by whoever runs this (`handle_exit`).
+
+    Of the sockets that it is given the first serves the gateway, the others the metrics alone (METRICS_PORT).
     """
 
     def __init__(
@@ -77,9 +79,25 @@ class DrainingServer(uvicorn.Server):
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
+        await super().startup(sockets=None if sockets is None else sockets[:1])
+        for listener in (sockets or [])[1:]:
+            self.servers.append(await self._metrics_server(listener))
         if self.started and not self.should_exit:
             self._announce()
+
+    async def _metrics_server(self, listener: socket.socket) -> asyncio.Server:
+        """Serves the metrics on a socket that is not the gateway's, within the same bounds on whoever connects."""
+        gateway = self.config.loaded_app
+        page = gateway.metrics_page if isinstance(gateway, Gateway) else None
+        if page is None:
+            raise ValueError("a listener for metrics needs a gateway that keeps them off its own")
+
+        def connection() -> CallerConnection:
+            made = CallerConnection(self.config, self._state, self.lifespan.state)
+            made.app = page
+            return made
+
+        return await asyncio.get_running_loop().create_server(connection, sock=listener)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         begun = asyncio.get_running_loop().time()

@@ -14,6 +14,7 @@ from neuronetz_gateway.cli.records import (
     key_status,
     limit_cells,
     limits_words,
+    networks_words,
 )
 from neuronetz_gateway.cli.runtime import actor, run
 from neuronetz_gateway.domain.api_key import ApiKey
@@ -42,6 +43,15 @@ def create_key(
             help="Let an empty prompt load a model or, with keep_alive 0, unload it, for all tenants.",
         ),
     ] = False,
+    networks: Annotated[
+        str | None,
+        typer.Option(
+            "--networks",
+            metavar="CIDR,CIDR",
+            show_default=False,
+            help="From where alone it may be used, such as 10.0.0.0/8,2001:db8::7. Without it: from anywhere.",
+        ),
+    ] = None,
     expires: Annotated[
         str | None,
         typer.Option(
@@ -59,6 +69,7 @@ def create_key(
     label = parsing.label("--name", name)
     limits = Limits(**parsing.bounds({"rpm": rpm, "tpm": tpm, "concurrent": concurrent}))
     allowed = None if models is None else parsing.models(models)
+    allowed_networks = None if networks is None else parsing.networks("--networks", networks)
     expires_at = None if expires is None else parsing.moment("--expires", expires, datetime.now(UTC))
 
     async def work(services: Services) -> IssuedKey:
@@ -68,6 +79,7 @@ def create_key(
             limits=limits,
             allowed_models=allowed,
             may_load_models=may_load_models,
+            allowed_networks=allowed_networks,
             expires_at=expires_at,
         )
 
@@ -93,7 +105,7 @@ def list_keys(
         output.remark(f"Tenant {tenant} has no key yet. To make one:  {first}")
         return
     output.table(
-        ("!PREFIX", "NAME", "STATUS", "MODELS", ">RPM", ">TPM", ">AT ONCE", "EXPIRES"),
+        ("!PREFIX", "NAME", "STATUS", "MODELS", ">RPM", ">TPM", ">AT ONCE", "EXPIRES", "LAST USED"),
         (
             (
                 key.prefix,
@@ -102,6 +114,7 @@ def list_keys(
                 key_models_words(key, "-"),
                 *limit_cells(key.limits),
                 output.instant(key.expires_at),
+                output.instant(key.last_used_at),
             )
             for key in found
         ),
@@ -166,6 +179,7 @@ def _show_issued(issued: IssuedKey, first: tuple[tuple[str, str], ...], *, quiet
                 ("prefix", key.prefix),
                 ("limits", limits_words(key.limits, "those of its tenant")),
                 ("models", key_models_words(key)),
+                ("from", networks_words(key)),
                 ("expires", output.instant(key.expires_at)),
                 ("key", secret),
             )

@@ -19,6 +19,8 @@ from neuronetz_gateway.cli import (
     keys,
     limits,
     models,
+    networks,
+    policies,
     quickstart,
     reconciling,
     server,
@@ -91,6 +93,18 @@ COMMANDS = (
             "--key nz_AbC123xyZ --models llama3.2:1b",
             "--key nz_AbC123xyZ --may-load-models",
         ),
+    ),
+    Command(
+        "set-policy",
+        "What may be used",
+        policies.set_policy,
+        ("--key nz_AbC123xyZ --keep-alive 10m --num-ctx 8192", "--key nz_AbC123xyZ --reset --images 0 --raw yes"),
+    ),
+    Command(
+        "set-networks",
+        "What may be used",
+        networks.set_networks,
+        ("--key nz_AbC123xyZ --allow 10.0.0.0/8,203.0.113.7,2001:db8::/32", "--key nz_AbC123xyZ --anywhere"),
     ),
     Command(
         "set-prompt-logging",

@@ -26,6 +26,7 @@ KeyScope = Annotated[
     str | None,
     typer.Option("--key", metavar="PREFIX", show_default=False, help="A key, by its 12-character prefix."),
 ]
+OneKey = Annotated[str, typer.Option("--key", metavar="PREFIX", help="The key, by its 12-character prefix.")]
 Rpm = Annotated[
     str | None,
     typer.Option("--rpm", metavar="N|none", show_default=False, help="Requests in any 60 seconds."),

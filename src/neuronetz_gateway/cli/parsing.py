@@ -7,6 +7,7 @@ from uuid import UUID
 from neuronetz_gateway.domain.api_key import PREFIX_LENGTH
 from neuronetz_gateway.domain.audit import printable
 from neuronetz_gateway.domain.model_name import ModelNameError, canonical
+from neuronetz_gateway.domain.network import canonical_networks
 from neuronetz_gateway.errors import InvalidRequestError
 
 _DIGITS = re.compile(r"[0-9]{1,15}(_[0-9]{1,15})*", re.ASCII)
@@ -18,6 +19,8 @@ _LABEL_CHARACTERS = 200
 _MOST_TOKENS = 2**53 - 1  # what every JSON reader holds exactly
 _MOST_REQUESTS = 1_000_000_000  # the column holds 32 bits
 _REQUEST_OPTIONS = frozenset({"--rpm", "--concurrent"})
+_NETWORKS_AT_MOST = 200  # each is compared with the caller's address, at every request
+_SHOWN_CHARACTERS = 80
 
 
 def bound(option: str, text: str, *, least: int = 1) -> int | None:
@@ -114,7 +117,27 @@ def _model(name: str) -> str:
     try:
         return canonical(name)
     except ModelNameError as error:
-        raise InvalidRequestError(f"--models: {printable(name, 80)!r} cannot be allowed: {error}.") from None
+        raise InvalidRequestError(
+            f"--models: {printable(name, _SHOWN_CHARACTERS)!r} cannot be allowed: {error}."
+        ) from None
+
+
+def networks(option: str, text: str) -> tuple[str, ...]:
+    """The canonical networks in a comma-separated list; an empty list is nowhere."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if len(parts) > _NETWORKS_AT_MOST:
+        raise InvalidRequestError(f"{option} takes {_NETWORKS_AT_MOST} networks at most; name wider ones.")
+    return canonical_networks(_network(option, part) for part in parts)
+
+
+def _network(option: str, text: str) -> str:
+    try:
+        return canonical_networks([text])[0]
+    except ValueError:
+        raise InvalidRequestError(
+            f"{option}: {printable(text, _SHOWN_CHARACTERS)!r} is no network. Give an address such as 203.0.113.7 or "
+            "2001:db8::7, or a network such as 10.0.0.0/8 or 2001:db8::/32, whose bits beside the mask are 0."
+        ) from None
 
 
 def difference(option: str, text: str) -> int:

@@ -121,7 +121,7 @@ def _serve(ready: Ready, base_url: str, listener: socket.socket, *, as_json: boo
             snippets.welcome(base_url, key, ready.demo.model, ready.found.sentence, ready.files.env_file)
 
     # Nobody has to be turned away from what one person runs on one machine.
-    serving.serve_alone(serving.serving_config(ready.settings, accept_seconds=0), listener, announce)
+    serving.serve_alone(serving.serving_config(ready.settings, accept_seconds=0), [listener], announce)
 
 
 def _listener(host: str, port: int | None) -> socket.socket:
@@ -144,6 +144,7 @@ def _settings_values(stack: Stack, found: ModelServer, pepper: str, address: tup
         "HOST": address[0],
         "PORT": str(address[1]),
         "TRUSTED_PROXIES": "",
+        "METRICS_PORT": "0",  # one person on one machine looks for them where everything else is
     }
 
 

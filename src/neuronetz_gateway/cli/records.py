@@ -1,6 +1,7 @@
 """The values of the gateway as JSON documents with stable keys and as words for people."""
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -27,7 +28,7 @@ def tenant_record(tenant: Tenant) -> Record:
 
 
 def key_record(key: ApiKey, now: datetime) -> Record:
-    """A key without its secret; models is null where it inherits the tenant's."""
+    """A key without its secret; models is null where it inherits the tenant's, networks where it is good anywhere."""
     return {
         "id": str(key.id),
         "tenant_id": str(key.tenant_id),
@@ -38,10 +39,23 @@ def key_record(key: ApiKey, now: datetime) -> Record:
         "may_load_models": key.may_load_models,
         "prompt_log_seconds": key.prompt_log_seconds,
         "limits": limits_record(key.limits),
+        "networks": networks_record(key),
+        "policy": policy_record(key),
         "expires_at": iso(key.expires_at),
         "revoked_at": iso(key.revoked_at),
+        "last_used_at": iso(key.last_used_at),
         "created_at": iso(key.created_at),
     }
+
+
+def networks_record(key: ApiKey) -> list[str] | None:
+    """From where a key may be used; null is anywhere, an empty list nowhere."""
+    return None if key.allowed_networks is None else list(key.allowed_networks)
+
+
+def policy_record(key: ApiKey) -> Record | None:
+    """What a key has of its own; null, of all or of one, is as the settings say."""
+    return None if key.policy is None else asdict(key.policy)
 
 
 def limits_record(limits: Limits) -> Record:
@@ -96,3 +110,8 @@ def key_models_words(key: ApiKey, inherits: str = "as its tenant") -> str:
     """The models of a key in words; `inherits` where they are its tenant's."""
     words = inherits if key.allowed_models is None else models_words(key.allowed_models)
     return f"{words}; may load and unload" if key.may_load_models else words
+
+
+def networks_words(key: ApiKey) -> str:
+    """From where a key may be used, in words."""
+    return "anywhere" if key.allowed_networks is None else ", ".join(key.allowed_networks) or "nowhere"

@@ -4,7 +4,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
@@ -52,27 +52,39 @@ def serve(
     settings = load_settings(env_file)
     number = workers or settings.workers
     address = host or settings.host
-    with serving.listen(address, settings.port if port is None else port) as listener:
+    with ExitStack() as bound:
+        listener = bound.enter_context(serving.listen(address, settings.port if port is None else port))
+        listeners = [listener]
+        if (for_metrics := serving.listen_for_metrics(settings)) is not None:
+            listeners.append(bound.enter_context(for_metrics))
         if number == 1:
             import_module(serving.APP.partition(":")[0])  # takes a second, better now than when Postgres has come
         migrate_when_there(settings.database_url.get_secret_value(), output.remark)
         run_with(_check_redis, settings)
         if env_file is not None:
             os.environ[ENV_FILE_VARIABLE] = str(env_file.resolve())
-        base_url = serving.base_url(address, listener)
+        addresses = {"base_url": serving.base_url(address, listener)}
+        if for_metrics is not None:
+            addresses["metrics_url"] = f"{serving.base_url(settings.metrics_host, for_metrics)}/metrics"
 
         def announce() -> None:
-            if as_json:
-                output.document({"base_url": base_url, "workers": number})
-            else:
-                output.remark(f"Serving on {base_url} with {number} worker{'s' if number > 1 else ''}; Ctrl-C stops.")
+            _announce(addresses, number, as_json=as_json)
 
         if number == 1:
-            serving.serve_alone(serving.serving_config(settings), listener, announce)
+            serving.serve_alone(serving.serving_config(settings), listeners, announce)
             return
         configure_logging(settings.log_level)  # this process has the workers' comings and goings to tell
         with _shared_metrics():
-            serving.serve_with_workers(serving.serving_config(settings, workers=number), listener, announce)
+            serving.serve_with_workers(serving.serving_config(settings, workers=number), listeners, announce)
+
+
+def _announce(addresses: dict[str, str], workers: int, *, as_json: bool) -> None:
+    if as_json:
+        output.document({**addresses, "workers": workers})
+        return
+    told = f"Serving on {addresses['base_url']} with {workers} worker{'s' if workers > 1 else ''}; Ctrl-C stops."
+    metrics = f" Metrics: {addresses['metrics_url']}" if "metrics_url" in addresses else ""
+    output.remark(f"{told}{metrics}")
 
 
 def migrate_database(as_json: AsJson = False, env_file: EnvFile = None) -> None:

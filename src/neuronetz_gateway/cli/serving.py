@@ -2,7 +2,7 @@
 
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 
 from neuronetz_gateway.cli import output
@@ -17,8 +17,11 @@ _IDLE_SECONDS = 60  # DESIGN §7: how long a connection may stay idle between tw
 _NOT_STARTED = "The gateway did not start; its log, above, says why."
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A bound socket, not yet listening; raises ConflictError where the address cannot be had."""
+def listen(host: str, port: int, *, setting: str = "--port ") -> socket.socket:
+    """A bound socket, not yet listening; raises ConflictError where the address cannot be had.
+
+    `setting` is how the mend of that is written, up to the number.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
@@ -30,10 +33,18 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise ConflictError(
-            f"{host}:{port} cannot be listened on: {error.strerror}. Give another port, for example --port {port + 1}."
+            f"{host}:{port} cannot be listened on: {error.strerror}. "
+            f"Give another port, for example {setting}{port + 1}."
         ) from None
     listener.set_inheritable(True)
     return listener
+
+
+def listen_for_metrics(settings: Settings) -> socket.socket | None:
+    """The socket of METRICS_PORT, None where the metrics have none of their own; raises ConflictError as above."""
+    if not settings.metrics_enabled or not settings.metrics_port:
+        return None
+    return listen(settings.metrics_host, settings.metrics_port, setting="METRICS_PORT=")
 
 
 def base_url(host: str, listener: socket.socket) -> str:
@@ -81,18 +92,21 @@ def serving_config(settings: Settings, *, workers: int = 1, accept_seconds: floa
     return config
 
 
-def serve_alone(config: ServingConfig, listener: socket.socket, announce: Callable[[], None]) -> None:
-    """Serve in this process until SIGINT or SIGTERM, drain, return; raises UnavailableError where it cannot start."""
+def serve_alone(config: ServingConfig, listeners: Sequence[socket.socket], announce: Callable[[], None]) -> None:
+    """Serve in this process until SIGINT or SIGTERM, drain, return; raises UnavailableError where it cannot start.
+
+    The first listener is that of the gateway, a second one that of the metrics.
+    """
     server = DrainingServer(config, announce=announce, remark=output.remark)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, server.handle_exit)  # to the end: what comes after the drain ends nothing here
     try:
-        server.run(sockets=[listener])
+        server.run(sockets=list(listeners))
     except SystemExit:  # uvicorn's way to say that the app's own start has failed
         raise UnavailableError(_NOT_STARTED) from None
 
 
-def serve_with_workers(config: ServingConfig, listener: socket.socket, announce: Callable[[], None]) -> None:
+def serve_with_workers(config: ServingConfig, listeners: Sequence[socket.socket], announce: Callable[[], None]) -> None:
     """Serve in several processes until SIGINT or SIGTERM, drain, return; raises UnavailableError as above."""
-    if not Workers(config, listener, announce).run():
+    if not Workers(config, listeners, announce).run():
         raise UnavailableError(_NOT_STARTED)

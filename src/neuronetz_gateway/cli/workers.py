@@ -4,7 +4,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing import parent_process
 from multiprocessing.process import BaseProcess
 from queue import Empty, SimpleQueue
@@ -63,11 +63,11 @@ class Workers:
     """Starts the workers, replaces those that die or hang, ends them all.
 
     The parent's SIGTERM and SIGINT mean for each worker what they mean for a single process (DrainingServer). It closes
-    the socket as it passes the first one on: the last worker to close its own then gives the port up.
+    the sockets as it passes the first one on: the last worker to close its own then gives the port up.
     """
 
-    def __init__(self, config: ServingConfig, listener: socket.socket, announce: Callable[[], None]) -> None:
-        self._config, self._listener, self._announce = config, listener, announce
+    def __init__(self, config: ServingConfig, listeners: Sequence[socket.socket], announce: Callable[[], None]) -> None:
+        self._config, self._listeners, self._announce = config, list(listeners), announce
         self._told: SimpleQueue[signal.Signals] = SimpleQueue()  # may be filled from within a signal handler
         self._workers: list[WorkerProcess] = []
 
@@ -85,7 +85,7 @@ class Workers:
         return told is not None
 
     def _started(self) -> WorkerProcess:
-        worker = WorkerProcess(self._config, [self._listener])
+        worker = WorkerProcess(self._config, self._listeners)
         worker.start()
         return worker
 
@@ -111,7 +111,8 @@ class Workers:
         return True
 
     def _end(self, told: signal.Signals) -> None:
-        self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         self._tell(_END_WITHOUT_ACCEPTING if told is signal.SIGINT else told)
         while any(worker.lives for worker in self._workers):
             if self._next_signal(_LOOK_SECONDS) is not None:

@@ -71,6 +71,10 @@ api_keys = Table(
     UniqueConstraint("prefix", name="api_keys_prefix_key"),
     UniqueConstraint("id", "tenant_id", name="api_keys_id_tenant_id_key"),
     CheckConstraint("prompt_log_seconds > 0", name="api_keys_prompt_log_seconds_check"),
+    CheckConstraint(
+        "coalesce(array_ndims(allowed_networks), 1) = 1 and array_position(allowed_networks, null) is null",
+        name="api_keys_allowed_networks_check",
+    ),
     Index("api_keys_tenant_id_idx", "tenant_id"),
 )
 

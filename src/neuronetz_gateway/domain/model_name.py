@@ -12,6 +12,7 @@ _HOST = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,349}", re.ASCII)
 _NAMESPACE = re.compile(r"[a-z0-9_][a-z0-9_-]{0,79}", re.ASCII)
 _PART = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,79}", re.ASCII)
 _PARTS_AT_MOST = 3
+_KEY_LIKE = re.compile(r"nz_[0-9a-z]{41}", re.ASCII | re.IGNORECASE)
 
 
 class ModelNameError(ValueError):
@@ -41,6 +42,8 @@ def _check_characters(name: str) -> None:
         raise ModelNameError(f"the model name is longer than {MAX_CHARACTERS} characters")
     if not name.isascii() or not name.isprintable() or " " in name:
         raise ModelNameError("a model name has only ASCII letters, digits and _ . - : /, without white space")
+    if _KEY_LIKE.search(name):  # the name of a model is logged, kept, asked for: a key in its place would be too
+        raise ModelNameError("this is a key: it goes into the header Authorization, after Bearer")
     if "://" in name:
         raise ModelNameError("a model name has no scheme: leave out everything up to ://")
     if "@" in name:

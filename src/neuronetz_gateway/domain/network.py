@@ -6,18 +6,20 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 type Network = IPv4Network | IPv6Network
 
+_MAPPED_BITS = 96  # of an IPv6 address before the IPv4 one in it (RFC 4291, 2.5.5.2)
+
 
 def canonical_networks(texts: Iterable[str]) -> tuple[str, ...]:
-    """Networks as they are stored: an address alone is a network of one, the widest notation of each, none twice.
+    """Networks as they are stored, in order, none twice: an address alone is a network of one.
 
     Raises ValueError: a text is no address and no network, or has bits set beside its mask.
     """
-    networks = {ip_network(text.strip()) for text in texts}
+    networks = {_network(text.strip()) for text in texts}
     return tuple(str(network) for network in sorted(networks, key=_order))
 
 
 def admits(networks: tuple[str, ...], address: str) -> bool:
-    """Whether an address is in one of them; one that cannot be read, as behind a Unix socket, is in none."""
+    """Whether an address is in one of them; one that cannot be read is in none."""
     parsed = _address(address)
     return parsed is not None and any(
         parsed in network for network in _parsed(networks) if network.version == parsed.version
@@ -26,7 +28,19 @@ def admits(networks: tuple[str, ...], address: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _parsed(networks: tuple[str, ...]) -> tuple[Network, ...]:
-    return tuple(ip_network(text) for text in networks)
+    return tuple(map(_network, networks))
+
+
+def _network(text: str) -> Network:
+    """A network of addresses of IPv4 within IPv6 (::ffff:0:0/96) is one of IPv4, as such callers are."""
+    if "%" in text:
+        raise ValueError("a network has no zone")  # nor has Postgres a place for one
+    network = ip_network(text)
+    if isinstance(network, IPv6Network) and network.prefixlen >= _MAPPED_BITS:
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            return IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))
+    return network
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:

@@ -1,6 +1,7 @@
 """The page on which a key sees its own limits, budgets, usage."""
 
 import math
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from neuronetz_gateway.domain.audit import Outcome
 from neuronetz_gateway.domain.budget import BudgetUsage
+from neuronetz_gateway.domain.request_policy import RequestPolicy
 from neuronetz_gateway.domain.standing import AxisStanding, ScopeStanding
 from neuronetz_gateway.http.ending import OK_STATUS
 from neuronetz_gateway.http.exchange import exchange_of
@@ -23,13 +25,13 @@ _MILLISECONDS = 1000
 class AccountPage:
     """The end of a chain of its own: nothing is admitted, reserved or sent up (DESIGN §6)."""
 
-    def __init__(self, accounts: AccountReader) -> None:
-        self.accounts = accounts
+    def __init__(self, accounts: AccountReader, policy: RequestPolicy) -> None:
+        self.accounts, self.policy = accounts, policy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         del receive
         exchange = exchange_of(scope)
-        body = orjson.dumps(account_record(await self.accounts.of(exchange.principal)))
+        body = orjson.dumps(account_record(await self.accounts.of(exchange.principal), self.policy))
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
@@ -41,8 +43,12 @@ class AccountPage:
         await send({"type": "http.response.body", "body": body})
 
 
-def account_record(account: Account) -> Record:
-    """An account as callers see it; the names are part of the interface, null means that there is none."""
+def account_record(account: Account, policy: RequestPolicy) -> Record:
+    """An account as callers see it; the names are part of the interface, null means that there is none.
+
+    `policy` holds for keys that have none of their own. From where a key may be used is not shown: whoever found it
+    would be told from where to try.
+    """
     principal = account.principal
     return {
         "key": {
@@ -54,6 +60,7 @@ def account_record(account: Account) -> Record:
         "allow_all_models": principal.allow_all_models,
         "models": sorted(principal.allowed_models),
         "permissions": {"load_models": principal.may_load_models},
+        "policy": asdict(policy if principal.policy is None else policy.changed_by(principal.policy)),
         "limits": {"tenant": _limits(account.of_tenant), "key": _limits(account.of_key)},
         "budgets": {scope: _budgets(account, scope) for scope in ("tenant", "key")},
         "usage_today": {

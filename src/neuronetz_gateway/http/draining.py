@@ -34,10 +34,13 @@ class Drain:
 
 
 class Gateway:
-    """The whole gateway as one ASGI application that can be told to end."""
+    """The whole gateway as one ASGI application that can be told to end.
 
-    def __init__(self, app: ASGIApp, drain: Drain) -> None:
-        self._app, self._drain = app, drain
+    `metrics_page` is what a listener of its own is to serve; None where the gateway itself has the page, or nobody.
+    """
+
+    def __init__(self, app: ASGIApp, drain: Drain, metrics_page: ASGIApp | None = None) -> None:
+        self._app, self._drain, self.metrics_page = app, drain, metrics_page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)

@@ -15,9 +15,8 @@ _EVENT_SECONDS = 1.0
 
 
 async def start_response(exchange: Exchange, headers: list[tuple[bytes, bytes]], send: Send) -> None:
-    adjusted = _adjusted(exchange)
-    if adjusted:
-        headers = [*headers, (b"x-gateway-adjusted", ",".join(adjusted).encode("ascii"))]
+    if exchange.adjusted:
+        headers = [*headers, (b"x-gateway-adjusted", ",".join(exchange.adjusted).encode("ascii"))]
     if exchange.standing is not None:
         headers = [*headers, *exchange.endpoint.surface.limit_headers(exchange.standing)]
     await send({"type": "http.response.start", "status": OK_STATUS, "headers": headers})
@@ -25,7 +24,7 @@ async def start_response(exchange: Exchange, headers: list[tuple[bytes, bytes]],
     exchange.status, exchange.response_started = OK_STATUS, True
 
 
-def _adjusted(exchange: Exchange) -> tuple[str, ...]:
+def adjusted_of(exchange: Exchange) -> tuple[str, ...]:
     """What of the request went up in another way than the caller had written it."""
     call, inference, reservation = exchange.call, exchange.endpoint.inference, exchange.known_reservation
     if inference is None or reservation is None or call.loads:

@@ -1,7 +1,7 @@
 """One request on its way through the chain."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from starlette.types import Scope
@@ -13,6 +13,7 @@ from neuronetz_gateway.domain.principal import Principal
 from neuronetz_gateway.domain.request_policy import KeyPolicy
 from neuronetz_gateway.domain.standing import Standing
 from neuronetz_gateway.domain.usage import NOTHING, Charge, MeterReading
+from neuronetz_gateway.http.body_room import BodyShare
 from neuronetz_gateway.surfaces.surface import Call, Endpoint
 
 _KEY = "neuronetz.exchange"
@@ -24,7 +25,7 @@ class Exchange:
 
     body is what came, until the request is reserved: a changed policy may have it read once more; read_under is the
     policy of the key under which it was. body_head is its beginning, where the key has its prompts logged; body_bytes
-    is its length.
+    is its length, body_share what it holds of the room for all of them. adjusted is what of it went up in another way.
     record_end gives whatever an error event needs before it to stand in a record of its own, at any moment.
 
     A step that asks for what an earlier one has not set gets a RuntimeError: a wrongly ordered chain answers
@@ -51,6 +52,8 @@ class Exchange:
     read_under: KeyPolicy | None = None
     body_head: bytes = field(default=b"", repr=False)
     body_bytes: int = 0
+    body_share: BodyShare | None = None
+    adjusted: tuple[str, ...] = ()
     record_end: Callable[[], bytes] = bytes
     _principal: Principal | None = None
     _call: Call | None = None
@@ -105,6 +108,14 @@ class Exchange:
     def reservation(self, reservation: Reservation) -> None:
         self._reservation = reservation
         self.body = b""
+
+    def let_body_go(self) -> None:
+        """From here on nobody asks what stood in the body: it has been answered, or never will be."""
+        self.body = b""
+        if self._call is not None:
+            self._call = replace(self._call, body={})
+        if self.body_share is not None:
+            self.body_share.release()
 
 
 def _required[T](value: T | None, name: str) -> T:

@@ -1,7 +1,9 @@
 """What operators ask: alive, ready, counted."""
 
 from fastapi import APIRouter
+from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from neuronetz_gateway.http.readiness import Readiness
 from neuronetz_gateway.observability.metrics import CONTENT_TYPE, Metrics
@@ -32,3 +34,21 @@ def ops_router(readiness: Readiness, metrics: Metrics | None) -> APIRouter:
             return Response(exposition(), media_type=CONTENT_TYPE)
 
     return router
+
+
+def metrics_app(metrics: Metrics) -> ASGIApp:
+    """The metrics, for a listener of their own, on which there is nothing else (METRICS_PORT, PROMISES P2)."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await _answer_to(Request(scope), metrics)(scope, receive, send)
+
+    return app
+
+
+def _answer_to(request: Request, metrics: Metrics) -> Response:
+    if request.scope["raw_path"] != b"/metrics":
+        return PlainTextResponse("There is nothing here but /metrics.", status_code=404)
+    if request.method not in {"GET", "HEAD"}:
+        return PlainTextResponse("GET alone is answered.", status_code=405, headers={"allow": "GET, HEAD"})
+    return Response(metrics.exposition(), media_type=CONTENT_TYPE)

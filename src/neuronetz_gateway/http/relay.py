@@ -20,7 +20,14 @@ from neuronetz_gateway.errors import (
 )
 from neuronetz_gateway.http.caller_watch import LISTEN_AFTER_SECONDS, CallerWatch, RelayEndedError
 from neuronetz_gateway.http.common_timer import CommonTimer
-from neuronetz_gateway.http.ending import OK_STATUS, end_from_outside, outcome_of, refused, start_response
+from neuronetz_gateway.http.ending import (
+    OK_STATUS,
+    adjusted_of,
+    end_from_outside,
+    outcome_of,
+    refused,
+    start_response,
+)
 from neuronetz_gateway.http.exchange import Exchange, exchange_of
 from neuronetz_gateway.http.passage import Passage, raw_stream
 from neuronetz_gateway.http.upstream_errors import failure_of, refusal_of
@@ -98,6 +105,8 @@ def _body(exchange: Exchange) -> bytes:
 
 async def _answer(exchange: Exchange, response: httpx.Response, send: Send) -> None:
     exchange.first_byte_seconds = monotonic() - exchange.started_at
+    exchange.adjusted, passage = adjusted_of(exchange), Passage(exchange, response, send)
+    exchange.let_body_go()
     if response.status_code != OK_STATUS:
         refusal = await _refusal(exchange, response)
         generated = isinstance(refusal, AnswerUnreadableError)
@@ -105,7 +114,7 @@ async def _answer(exchange: Exchange, response: httpx.Response, send: Send) -> N
     if exchange.endpoint.shown is not None:
         await _send_shown(exchange, response, exchange.endpoint.shown, send)
     else:
-        await Passage(exchange, response, send).run()
+        await passage.run()
 
 
 async def _refusal(exchange: Exchange, response: httpx.Response) -> GatewayError:

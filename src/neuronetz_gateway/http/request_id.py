@@ -29,7 +29,8 @@ def request_id_of(scope: Scope) -> str:
 def _given(scope: Scope) -> str | None:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _ACCEPTED.fullmatch(value):
-            return bytes(value).decode("ascii")
+            text = bytes(value).decode("ascii")
+            return text if printable(text, len(text)) == text else None  # a key is no name for a request
     return None
 
 

@@ -14,7 +14,12 @@ from neuronetz_gateway.observability.log_lines import LogLines
 
 _UVICORN = "uvicorn.error"
 _CANCELLED = "asyncio.exceptions.CancelledError"  # the last line of a traceback
-_UVICORN_UNFINISHED = "ASGI callable returned without completing response."
+_TOLD_BY_US = frozenset(
+    {
+        "ASGI callable returned without completing response.",
+        "Invalid HTTP request received.",
+    }
+)
 
 
 def configure_logging(level: str, stream: BinaryIO | None = None) -> None:
@@ -51,14 +56,14 @@ def configure_logging(level: str, stream: BinaryIO | None = None) -> None:
 def _is_news(record: logging.LogRecord) -> bool:
     """Uvicorn reports as errors what was done on purpose; the access log has the requests among them.
 
-    An answer that the relay left unfinished (DESIGN §6); a request, or the life of the app, that uvicorn itself has
-    cancelled at the end of the drain: it says so in a line of its own.
+    An answer that the relay left unfinished (DESIGN §6); what was no request of HTTP/1.1; a request, or the life of
+    the app, that uvicorn itself has cancelled at the end of the drain: it says so in a line of its own.
     """
     if record.name != _UVICORN:
         return True
     message = record.getMessage()
     cancelled = record.exc_info is not None and isinstance(record.exc_info[1], CancelledError)
-    return not cancelled and message != _UVICORN_UNFINISHED and not message.rstrip().endswith(_CANCELLED)
+    return not cancelled and message not in _TOLD_BY_US and not message.rstrip().endswith(_CANCELLED)
 
 
 def _stamp(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

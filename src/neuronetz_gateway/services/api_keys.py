@@ -118,6 +118,7 @@ class KeyRegistry:
             new = await _limited(uow, new, asdict(old.limits))
             if old.policy is not None:
                 await uow.key_policies.set(new.tenant_id, new.id, asdict(old.policy))
+                new = await uow.api_keys.get(new.tenant_id, new.id)
             for budget in await uow.budgets.list(old.tenant_id, old.id):
                 await uow.budgets.set(old.tenant_id, "key", new.id, budget.period, budget.limit_tokens)
             end = now + timedelta(seconds=overlap_seconds)

@@ -29,6 +29,9 @@ _REFUSED_CAPACITY = 10_000
 _REFUSED_SECONDS = 2.0
 _READ_CAPACITY = 10_000
 _READ_SECONDS = 60.0
+# What addresses that fail too often are told leaves later, spread over more than one beat of the look-up: answered
+# together they would hold everybody else up at each beat.
+_TIMES_LATER = 3
 
 
 class _Refusal(Enum):
@@ -51,8 +54,9 @@ class Authenticator:
 
     Refused keys are remembered for 2 s, in this process only: that is also how long a key may stay refused after it
     came to exist, which nobody can notice, since nobody can have presented it before. A refusal leaves one to two
-    `refusal_floor_seconds` after its request came, so that an unknown prefix cannot be told from a wrong secret by the
-    time that its look-up took. `clock` is monotonic, in seconds. Expiry is the limiter's to decide.
+    `refusal_floor_seconds` after its request came (of a blocked address later), so that an unknown prefix cannot be
+    told from a wrong secret by the time that its look-up took. `clock` is monotonic, in seconds. Expiry is the
+    limiter's to decide.
     """
 
     def __init__(
@@ -114,7 +118,8 @@ class Authenticator:
     async def _look_up(self, ask: _Ask, address: str) -> Principal:
         # A timer of the loop is exact to a millisecond; the rest would still tell of the look-up. What the name adds is
         # another for each key, unknown without the pepper, so that no repetition averages it out.
-        leaves_at = self._clock() + self._refusal_floor_seconds * (1 + _fraction(ask))
+        floor_seconds = self._refusal_floor_seconds * (_TIMES_LATER if ask.patient else 1)
+        leaves_at = self._clock() + floor_seconds * (1 + _fraction(ask))
         if ask.fresh:
             found = await self._identify(ask)
         elif self._refused.find(ask.name):

@@ -9,10 +9,11 @@ from neuronetz_gateway.domain.usage import MeterReading
 from neuronetz_gateway.surfaces.framing import json_object, token_count
 
 WHOLE_BYTES = 256 << 10  # up to here a body is held, then parsed once
-_OVERLAP_BYTES = 64  # no key with its figure is longer
+_OVERLAP_BYTES = 64  # no key with its figure is longer, so that none is missed where it comes in two chunks
 _DONE = b'"done":true'
+_SPACES = r"[ \t\r\n]{0,8}"
 _THOUGHT = re.compile(
-    rb'"(?:thinking|reasoning)"[ \t\r\n]*:[ \t\r\n]*"(?!")|"type"[ \t\r\n]*:[ \t\r\n]*"reasoning"'
+    f'"(?:thinking|reasoning)"{_SPACES}:{_SPACES}"[^"]|"type"{_SPACES}:{_SPACES}"reasoning"'.encode()
 )  # a text, or an item of Responses; within a string the quotes would have backslashes
 _JSON_SPACE = b" \t\r\n"
 
@@ -33,7 +34,7 @@ class UsageKeys:
 @lru_cache(maxsize=8)
 def _pattern(keys: UsageKeys) -> re.Pattern[bytes]:
     names = "|".join(name for name in (keys.prompt, keys.output) if name)
-    return re.compile(f'"({names})"[ \t\r\n]*:[ \t\r\n]*([0-9]{{1,12}})'.encode())
+    return re.compile(f'"({names})"{_SPACES}:{_SPACES}([0-9]{{1,12}})'.encode())
 
 
 class BodyMeter:
@@ -65,7 +66,8 @@ class BodyMeter:
         self._keys, self._runs_twice = keys, runs_twice
         self._held: list[bytes] = []
         self._bytes = 0
-        self._spilled = self._opened = self._done = self._thought = False
+        self._spilled = self._done = self._thought = False
+        self._opened: bool | None = None  # until its first sign has come
         self._tail = b""
         self._figures: dict[str, int] = {}
 
@@ -78,12 +80,12 @@ class BodyMeter:
         if self._bytes > WHOLE_BYTES:
             body = b"".join(self._held)
             self._held = []
-            self._spilled, self._opened = True, body.lstrip(_JSON_SPACE).startswith(b"{")
+            self._spilled = True
             self._scan(body)
 
     def reading(self) -> MeterReading:
         if self._spilled:
-            whole = self._opened and self._tail.rstrip(_JSON_SPACE).endswith(b"}")
+            whole = self._opened is True and self._tail.rstrip(_JSON_SPACE).endswith(b"}")
             return self._reading(self._figures, terminated=whole and (self._done or not self._keys.done))
         text = b"".join(self._held)
         self._thought = _THOUGHT.search(text) is not None
@@ -107,6 +109,8 @@ class BodyMeter:
 
     def _scan(self, chunk: bytes) -> None:
         window = self._tail + chunk
+        if self._opened is None and (begun := window.lstrip(_JSON_SPACE)):
+            self._opened = begun.startswith(b"{")
         for found in _pattern(self._keys).finditer(window):
             name, figure = found[1].decode(), int(found[2])
             self._figures[name] = max(figure, self._figures.get(name, 0))

@@ -57,10 +57,11 @@ class UsageRemover:
         return passed
 
     def _edited(self, whole: bytes) -> bytes:
-        records = whole.split(_END)
+        *records, begun = whole.split(_END)
+        self._held[:0] = begun  # the third of three newlines, with which the next record begins
         first = 1 if self._passing else 0  # the rest of a record whose beginning has left already
         self._passing = False
-        kept = records[:first] + [self._without(record) for record in records[first:-1] if not _is_usage(record)]
+        kept = records[:first] + [self._without(record) for record in records[first:] if not _is_usage(record)]
         return b"".join(record + _END for record in kept)
 
     def _without(self, record: bytes) -> bytes:
@@ -68,7 +69,8 @@ class UsageRemover:
 
 
 def _is_usage(record: bytes) -> bool:
-    if _USAGE not in record or not record.startswith(_DATA):
+    data = record.lstrip(b"\n")
+    if _USAGE not in data or not data.startswith(_DATA):
         return False
-    payload = json_object(record[len(_DATA) :])
+    payload = json_object(data[len(_DATA) :])
     return payload is not None and payload.get("choices") == [] and type(payload.get("usage")) is dict

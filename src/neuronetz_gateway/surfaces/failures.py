@@ -59,6 +59,15 @@ FAILURES: tuple[Failure, ...] = (
         _MEND,
     ),
     Failure(
+        errors.MalformedRequestError,
+        "What came is no request of HTTP/1.1, or may be read in two ways: its head (400), its size (431), its `Expect` "
+        "(417), its method or transfer coding (501), its version (505). The connection is closed.",
+        _INVALID,
+        _INVALID,
+        _MEND,
+        should_retry=False,
+    ),
+    Failure(
         errors.UnauthenticatedError,
         "There is no valid key: missing, malformed, unknown, wrong, revoked, expired; one answer for all of them.",
         _INVALID,

@@ -33,8 +33,12 @@ class Lines:
         last = lines.pop()
         if self._skipping:
             self._skipping = False
+        elif self._held_bytes + len(first) > self._limit_bytes:
+            self.overlong += 1
         else:
             lines.insert(0, b"".join((*self._held, first)) if self._held else first)
+        if len(chunk) > self._limit_bytes:
+            lines = self._short_enough(lines)
         self._held, self._held_bytes = [], 0
         self.holds = False
         self._hold(last)
@@ -46,6 +50,11 @@ class Lines:
         self._held, self._held_bytes = [], 0
         self.holds = self._skipping
         return rest
+
+    def _short_enough(self, lines: list[bytes]) -> list[bytes]:
+        kept = [line for line in lines if len(line) <= self._limit_bytes]
+        self.overlong += len(lines) - len(kept)
+        return kept
 
     def _hold(self, piece: bytes) -> None:
         if self._skipping or not piece:

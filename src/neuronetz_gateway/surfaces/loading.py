@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from neuronetz_gateway.errors import LoadingForbiddenError
-from neuronetz_gateway.surfaces.length_of_time import length_of_time
+from neuronetz_gateway.surfaces.length_of_time import length_of_time, seconds_of
 from neuronetz_gateway.surfaces.surface import Call, JsonObject
 
 _NOTHING: dict[str, Any] = {"prompt": "", "messages": []}
@@ -20,25 +20,31 @@ def loads(body: JsonObject, subject: str) -> bool:
     return not body.get(subject) and not any(body.get(name) for name in _WORK_BESIDES)
 
 
-def load_of(asked: JsonObject, model: str, subject: str, *, streamed: bool, policed: Iterable[str]) -> Call:
+def load_of(
+    asked: JsonObject, model: str, subject: str, *, streamed: bool, policed: Iterable[str], most_seconds: int
+) -> Call:
     """The call that loads or unloads; nothing but the time to keep the model goes up with its name.
 
     Options, a template or a system prompt do nothing here, unless Ollama took them for another way to load the model
-    (OLLAMA §4.5). Of what is left out, the policed fields are named as adjusted.
+    (OLLAMA §4.5). Of what is left out, the policed fields are named as adjusted. Where most_seconds is not 0, the model
+    is kept no longer than that.
 
     Raises InvalidRequestError: keep_alive is no length of time.
     """
     body: JsonObject = {"model": model, subject: _NOTHING[subject], "stream": streamed}
+    adjusted = [name for name in policed if asked.get(name) is not None and name not in {*body, "keep_alive"}]
     if asked.get("keep_alive") is not None:
-        body["keep_alive"] = length_of_time(asked["keep_alive"])
-    left_out = (name for name in policed if asked.get(name) is not None and name not in body)
+        body["keep_alive"] = length = length_of_time(asked["keep_alive"])
+        if most_seconds and not 0 <= seconds_of(length) <= most_seconds:  # below 0 is for ever
+            body["keep_alive"] = most_seconds
+            adjusted.append("keep_alive")
     return Call(
         model=model,
         streamed=streamed,
         prompt_bound_tokens=0,
         output_asked_tokens=0,
         body=body,
-        adjusted=tuple(left_out),
+        adjusted=tuple(adjusted),
         loads=True,
     )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from neuronetz_gateway.domain.model_facts import CONTEXT_STEP, ModelFacts
 from neuronetz_gateway.domain.model_name import ModelNameError, canonical
-from neuronetz_gateway.errors import InvalidRequestError
+from neuronetz_gateway.errors import InvalidRequestError, RequestBeyondPolicyError
 from neuronetz_gateway.surfaces.fields import Fields
 from neuronetz_gateway.surfaces.loading import load_of, loads
 from neuronetz_gateway.surfaces.screening import Screening
@@ -56,7 +56,14 @@ class Reader:
             raise InvalidRequestError("'model' is refused: it runs elsewhere, which is not served here.", field="model")
         streamed = self.streams_by_default is not None and body.get("stream", self.streams_by_default)
         if self.loadable and loads(body, self.subject):
-            return load_of(asked, model, self.subject, streamed=streamed, policed=self.fields.rules)
+            return load_of(
+                asked,
+                model,
+                self.subject,
+                streamed=streamed,
+                policed=self.fields.rules,
+                most_seconds=rules.policy.max_keep_alive_seconds,
+            )
         self._check_subject(body, rules)
         return Call(
             model=model,
@@ -73,7 +80,7 @@ class Reader:
         if not subject:
             raise InvalidRequestError(f"'{name}' is missing or empty: there is nothing to work on.", field=name)
         if self.batched and type(subject) is list and len(subject) > (most := rules.policy.max_embedding_inputs):
-            raise InvalidRequestError(f"'{name}' holds more than {most} texts; send fewer.", field=name)
+            raise RequestBeyondPolicyError(f"'{name}' holds more than {most} texts; send fewer.", field=name)
 
 
 def named_model(body: JsonObject, field: str = "model") -> str:

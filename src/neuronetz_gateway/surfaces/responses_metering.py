@@ -18,8 +18,8 @@ _REPEATED = re.compile(rb'"type":"response\.[a-z_.]+\.done"\}\Z')
 _LONGEST_END_BYTES = 96
 
 _CALL = "response.function_call_arguments.delta"
-_ENDS = frozenset({"response.completed", "response.incomplete"})
-_FAILURES = frozenset({"response.failed", "error"})
+_ENDS = ("response.completed", "response.incomplete")  # no sets: what is looked for may be a list, which has no hash
+_FAILURES = ("response.failed", "error")
 
 
 class ResponsesMeter(RecordMeter):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from neuronetz_gateway.domain.request_policy import RequestPolicy
-from neuronetz_gateway.errors import InvalidRequestError
+from neuronetz_gateway.errors import RequestBeyondPolicyError
 
 
 @dataclass(slots=True)
@@ -15,9 +15,9 @@ class Screening:
     images: int = 0
 
     def count_images(self, count: int, path: str) -> None:
-        """Raises InvalidRequestError: there are more than one request may bring."""
+        """Raises RequestBeyondPolicyError: there are more than one request may bring."""
         self.images += count
         if self.images > self.policy.max_images:
             most = self.policy.max_images
             mend = f"send at most {most} in one request" if most else "this key may send none"
-            raise InvalidRequestError(f"'{path}' is one image too many: {mend}.", field=path)
+            raise RequestBeyondPolicyError(f"'{path}' is one image too many: {mend}.", field=path)

@@ -6,7 +6,7 @@ _HELD_AT_MOST_BYTES = 64 << 10  # a longer record is passed on in pieces: nobody
 _ERROR = b"error"
 _ERROR_EVENT = b"event: error"
 _DATA = b"data:"
-_FAILURES = frozenset({"error", "response.failed"})
+_FAILURES = ("error", "response.failed")  # no set: what is looked for may be a list, which has no hash
 
 
 class WholeRecords:
@@ -59,7 +59,8 @@ class WholeRecords:
         passing, self._passing = self._passing, False
         if _ERROR not in whole:
             return whole
-        records = whole.split(self._end)[:-1]
+        *records, begun = whole.split(self._end)
+        self._held[:0] = begun  # the third of three newlines, with which the next record begins
         first = 1 if passing else 0  # the rest of a record whose beginning has left already
         kept = records[:first] + [record for record in records[first:] if not _tells_of_failure(record)]
         return b"".join(record + self._end for record in kept)

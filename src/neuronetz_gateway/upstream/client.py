@@ -55,6 +55,7 @@ class Upstream:
         """
         request = PreparedRequest(self._template(method, path, with_body=bool(body)), body, going_up)
         response = await self._transport.handle_async_request(request)
+        request.let_body_go()  # an answer may take an hour, with a body of megabytes behind it
         response.request = request
         if is_encoded(response):
             self.abort(response)

@@ -77,6 +77,10 @@ class PreparedRequest(httpx.Request):
         self.head = template.head
         self.going_up = going_up
 
+    def let_body_go(self) -> None:
+        """It has been answered; the request stays as a name for what was asked."""
+        self.stream, self.body = httpx.ByteStream(b""), b""
+
 
 async def written(request: httpx.Request) -> tuple[RequestHead, bytes]:
     """Head and body of any request; a body that is a stream is read whole first.

@@ -48,7 +48,7 @@ def test_a_new_key_as_a_document(env_file: Path, acme: str) -> None:
     key = command(*words, env_file=env_file).document
     assert key.keys() == {
         "id", "tenant_id", "name", "prefix", "status", "models", "may_load_models", "prompt_log_seconds", "limits",
-        "expires_at", "revoked_at", "created_at", "key",
+        "networks", "policy", "expires_at", "revoked_at", "last_used_at", "created_at", "key",
     }  # fmt: skip
     assert WHOLE_KEY.fullmatch(key["key"])
     assert (key["prefix"], key["status"], key["models"]) == (key["key"][:12], "active", None)

@@ -12,6 +12,7 @@ from tests.support.fake_ollama import FakeOllama
 from tests.support.programs import all_gone, children_of, program
 
 
+@pytest.mark.promise("K1")
 @pytest.mark.usefixtures("no_settings")
 async def test_a_quickstart_serves_and_a_restart_finds_its_data(ollama: FakeOllama, tmp_path: Path) -> None:
     data = tmp_path / "data"
@@ -21,6 +22,7 @@ async def test_a_quickstart_serves_and_a_restart_finds_its_data(ollama: FakeOlla
         assert first.keys() == {"base_url", "api_key", "tenant", "upstream", "env_file"}
         assert (first["tenant"], first["upstream"]) == ("demo", ollama.base_url)
         assert f"Found Ollama at {ollama.base_url}." in running.said
+        assert {(data / name).stat().st_mode & 0o777 for name in ("gateway.env", "demo-key")} == {0o600}
         async with httpx.AsyncClient(base_url=first["base_url"], trust_env=False) as http:
             bearer = {"authorization": f"Bearer {first['api_key']}"}
             assert (await http.get("/readyz")).status_code == httpx.codes.OK

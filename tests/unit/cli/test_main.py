@@ -15,7 +15,7 @@ def test_every_command_of_the_contract_is_there() -> None:
         "create-tenant", "create-key", "list-keys", "revoke-key", "rotate-key", "set-budget", "set-limits",
         "set-models", "show-usage", "list-models", "list-tenants", "suspend-tenant", "migrate", "serve", "quickstart",
         "set-prompt-logging", "adjust-usage", "audit list", "audit export", "audit reconcile", "audit list-prompts",
-        "audit show-prompt", "audit erase-prompts", "audit verify", "audit checkpoints",
+        "audit show-prompt", "audit erase-prompts", "audit verify", "audit checkpoints", "set-policy", "set-networks",
     }  # fmt: skip
 
 
@@ -61,6 +61,21 @@ def test_the_page_of_a_group_names_its_commands(group: str) -> None:
         (["create-key", "--tenant", "a", "--name", "b", "--expires", "soon"], "--expires takes a date"),
         (["create-key", "--tenant", "a", "--name", "b", "--models", "gpt:cloud"], "cloud models are not served here"),
         (["rotate-key", "--prefix", "nz_A1b2C3d4E", "--overlap", "long"], "--overlap takes a length of time"),
+        (["create-key", "--tenant", "a", "--name", "b", "--networks", "10.0.0.1/8"], "--networks: '10.0.0.1/8' is no"),
+        (["set-networks", "--key", "nz_A1b2C3d4E"], "--allow CIDR,CIDR or --anywhere"),
+        (["set-networks", "--key", "nz_A1b2C3d4E", "--allow", "::1", "--anywhere"], "one of them"),
+        (["set-networks", "--key", "nz_A1b2C3d4E", "--allow", "fe80::1%eth0"], "'fe80::1%eth0' is no network"),
+        (["set-networks", "--key", "nz_A1b2C3d4E", "--allow", ",".join(["::1"] * 201)], "200 networks at most"),
+        (["set-networks", "--anywhere"], "Missing option '--key'."),
+        (["set-policy", "--key", "nz_A1b2C3d4E"], "--keep-alive, --num-ctx"),
+        (["set-policy", "--key", "nz_A1b2C3d4E", "--keep-alive", "soon"], "--keep-alive takes a length of time"),
+        (["set-policy", "--key", "nz_A1b2C3d4E", "--keep-alive", "366d"], "--keep-alive takes 365d at most"),
+        (["set-policy", "--key", "nz_A1b2C3d4E", "--num-ctx", "-1"], "--num-ctx takes a whole number from 0"),
+        (["set-policy", "--key", "nz_A1b2C3d4E", "--num-ctx", "2147483648"], "to 2147483647 or the words none or"),
+        (["set-policy", "--key", "nz_A1b2C3d4E", "--images", "none"], "--images takes a whole number from 0"),
+        (["set-policy", "--key", "nz_A1b2C3d4E", "--embedding-inputs", "0"], "a whole number from 1"),
+        (["set-policy", "--key", "nz_A1b2C3d4E", "--logprobs", "21"], "from 0 to 20 or the word inherit"),
+        (["set-policy", "--key", "nz_A1b2C3d4E", "--raw", "maybe"], "--raw takes yes, no or inherit"),
         (["quickstart", "--port", "-1"], "Invalid value for '--port'"),
     ],
 )
@@ -94,6 +109,11 @@ def test_a_command_that_is_typed_wrong_names_the_page_that_shows_it(words: list[
         ["set-limits", "--tenant", "a", "--rpm", KEY],
         ["create-key", "--tenant", "a", "--name", "b", "--expires", KEY],
         ["create-key", "--tenant", "a", "--name", "b", "--models", KEY],
+        ["create-key", "--tenant", "a", "--name", "b", "--networks", KEY],
+        ["set-networks", "--key", KEY, "--anywhere"],
+        ["set-networks", "--key", KEY[:12], "--allow", KEY],
+        ["set-policy", "--key", KEY, "--reset"],
+        ["set-policy", "--key", KEY[:12], "--raw", KEY],
     ],
 )
 def test_a_whole_key_in_the_wrong_place_is_never_repeated(words: list[str]) -> None:

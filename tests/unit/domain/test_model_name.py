@@ -124,3 +124,16 @@ def test_the_message_says_what_to_mend() -> None:
         canonical("gpt-oss:120b-cloud")
     with pytest.raises(ModelNameError, match="no scheme"):
         canonical("http://x")
+
+
+@pytest.mark.promise("A7")
+@pytest.mark.parametrize("around", ["{}", "{}:latest", "library/{}", "{}/fakea", "x{}", "{}x"])
+def test_a_key_in_place_of_a_model_is_refused_unsaid(around: str) -> None:
+    """Pasted there a key was logged, audited and asked for at the model server, in lower case but whole."""
+    key = "nz_" + "A1b2C3d4E" + "Zz9" * 10 + "Zz"
+    for name in (around.format(key), around.format(key.lower())):
+        with pytest.raises(ModelNameError) as refused:
+            canonical(name)
+        assert "this is a key" in str(refused.value)
+        assert "zz9" not in str(refused.value).lower()
+    assert canonical("nz_model:8b") == "nz_model:8b"

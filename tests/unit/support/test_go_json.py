@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.support.go_json import GoError, GoRead, go
+from tests.support.go_json import GoError, GoRead, fold, go, tree_of
+from tests.support.go_scanner import DEEPEST, Number, unquoted
 
 
 def chat(body: str | bytes) -> GoRead:
@@ -81,3 +82,31 @@ def test_an_integer_has_neither_fraction_nor_exponent(number: str, cap: int | No
 @pytest.mark.parametrize(("number", "cap"), [("5", 5), ("1e3", 1000), ("1.9", 1), ("-1", -1), ("null", None)])
 def test_an_option_is_a_float_that_is_cut(number: str, cap: int | None) -> None:
     assert chat(b'{"options":{"num_predict":%s}}' % number.encode()).cap("options.num_predict") == cap
+
+
+def test_ten_thousand_levels_are_read_but_not_one_more() -> None:
+    for opened, closed in ((b"[", b"]"), (b'{"a":', b"}")):
+        assert tree_of(opened * DEEPEST + b"1" + closed * DEEPEST)
+        with pytest.raises(GoError, match="depth"):
+            tree_of(opened * (DEEPEST + 1) + b"1" + closed * (DEEPEST + 1))
+
+
+def test_each_byte_that_is_no_rune_is_replaced_by_itself() -> None:
+    assert unquoted(b"a\xf0\x9f\x98b") == "a\ufffd\ufffd\ufffdb"
+    assert unquoted(b"\xed\xa0\x80") == "\ufffd\ufffd\ufffd"
+    assert unquoted(b"\\ud800\\ud83d\\ude00\\udc00x") == "\ufffd\U0001f600\ufffdx"
+    assert unquoted(b"\\\\u0041\\/\\b") == "\\u0041/\b"
+
+
+def test_only_two_letters_outside_ascii_fold_to_one_of_it() -> None:
+    meeting = [chr(code) for code in range(0x80, 0x110000) if fold(chr(code)).isascii()]
+    assert meeting == ["\u017f", "\u212a"]
+
+
+def test_the_tree_is_in_the_order_of_the_document() -> None:
+    tree = tree_of(b'{"b":[1,{"c":[]},"x"],"a":{},"b":null} rest')
+    assert [name for name, _ in tree] == ["b", "a", "b"]
+    first, second, third = tree[0][1]
+    assert isinstance(first, Number)
+    assert first.text == "1"
+    assert (second, third) == ([("c", [])], "x")

@@ -166,3 +166,28 @@ def test_the_fast_verdict_is_the_exact_one(raw: bytes) -> None:
     assert fast == exact
     if not fast:
         assert tree == json.loads(raw)
+
+
+@pytest.mark.promise("N3", "O2")
+def test_long_keys_are_told_apart_by_all_of_their_letters() -> None:
+    """The exact verdict looks at digests of what is long, since a whole copy would cost thirteen times the body."""
+    stem = "k" * 3000 + "\u00e9"
+    plain, escaped = json.dumps(stem, ensure_ascii=False), json.dumps(stem)
+    assert plain != escaped
+    doubt = '"z":"\\\\\\":"'  # what the fast verdict cannot tell
+    with pytest.raises(InvalidRequestError, match=f"The key '{'k' * 60}.*' stands twice"):
+        read(f"{{{doubt},{plain}:1,{escaped}:2}}".encode())
+    other = json.dumps(stem + "x")
+    assert read(f"{{{doubt},{plain}:1,{other}:2}}".encode()) == {"z": '\\":', stem: 1, stem + "x": 2}
+
+
+def test_a_body_of_more_values_than_may_be_is_refused_wherever_they_stand() -> None:
+    """What a string holds does not count; what stands behind the last string does."""
+    full = b'{"a":"' + b"[,{" * 300 + b'","b":[' + b"1," * 96 + b"1]}"
+    assert len(read(full, max_nodes=100)["b"]) == 97
+    for more in (full.replace(b"[1,", b"[1,1,"), b'{"a":"' + b"[,{" * 300 + b'","b":[' + b"[]," * 96 + b"[],[]]}"):
+        with pytest.raises(InvalidRequestError, match="more than 100 values"):
+            read(more, max_nodes=100)
+    twice = b"{" + b",".join(b'"%d":"x"' % n for n in range(300)) + b"}"
+    with pytest.raises(InvalidRequestError, match="more than 100 values"):
+        read(twice, max_nodes=100)

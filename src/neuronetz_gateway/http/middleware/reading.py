@@ -16,6 +16,7 @@ from neuronetz_gateway.errors import (
     RequestTooLargeError,
     UnsupportedMediaTypeError,
 )
+from neuronetz_gateway.http.body_room import BodyRoom, BodyShare
 from neuronetz_gateway.http.exchange import Exchange, exchange_of
 from neuronetz_gateway.surfaces import loading
 from neuronetz_gateway.surfaces.model_paths import model_in
@@ -24,7 +25,8 @@ from neuronetz_gateway.surfaces.surface import Call, Endpoint, JsonObject, Reque
 
 type Reads = Callable[[JsonObject, RequestRules], Call]
 
-_OFF_LOOP_BYTES = 64 * 1024  # parsing more than this can hold the event loop for longer than about 1 ms
+# Parsing more than this can hold the event loop for longer than about 1 ms; what is more takes room (BodyRoom).
+_SMALL_BYTES = 64 * 1024
 _NO_BODY = Call(model="", streamed=False, prompt_bound_tokens=0, output_asked_tokens=0, body={})
 
 
@@ -35,11 +37,12 @@ class ReadingMiddleware:
         *,
         endpoint: Endpoint,
         rules: RequestRules,
+        room: BodyRoom,
         max_body_bytes: int,
         body_timeout_seconds: float,
         kept_bytes: int,
     ) -> None:
-        self.app, self.rules = app, rules
+        self.app, self.rules, self.room = app, rules, room
         self.reads = endpoint.inference.read if endpoint.inference else endpoint.asks
         self.prefix = endpoint.prefix.encode("ascii") if endpoint.prefix else None
         self.max_body_bytes, self.body_timeout_seconds = max_body_bytes, body_timeout_seconds
@@ -64,9 +67,9 @@ class ReadingMiddleware:
         if not exchange.body:
             exchange.body = await self._arrived(scope, receive, exchange)
         body, rules = exchange.body, self._rules_for(exchange.principal)
-        if len(body) > _OFF_LOOP_BYTES:
-            return await asyncio.to_thread(self._call, body, reads, rules)
-        return self._call(body, reads, rules)
+        if len(body) <= _SMALL_BYTES:
+            return self._call(body, reads, rules)
+        return await self.room.parsed(lambda: self._call(body, reads, rules))
 
     def _rules_for(self, principal: Principal) -> RequestRules:
         if principal.policy is None:
@@ -76,11 +79,20 @@ class ReadingMiddleware:
     async def _arrived(self, scope: Scope, receive: Receive, exchange: Exchange) -> bytes:
         self._check_head(scope)
         # Begun at once: nearly every body is here already, with nothing to wait for that would need a time-out.
-        arrival = asyncio.Task(self._body(receive), loop=asyncio.get_running_loop(), eager_start=True)
-        body = arrival.result() if arrival.done() else await self._in_time(arrival)
+        arrival = asyncio.Task(
+            self._body(receive, self._share(exchange)), loop=asyncio.get_running_loop(), eager_start=True
+        )
+        try:
+            body = arrival.result() if arrival.done() else await self._in_time(arrival)
+        finally:
+            del arrival  # it holds a refusal whose traceback holds this frame: a circle around megabytes of body
         if exchange.principal.prompt_log_seconds is not None:
             exchange.body_head, exchange.body_bytes = body[: self.kept_bytes], len(body)
         return body
+
+    def _share(self, exchange: Exchange) -> BodyShare:
+        share = exchange.body_share = self.room.share(exchange.principal.tenant_id)
+        return share
 
     async def _in_time(self, arrival: asyncio.Task[bytes]) -> bytes:
         try:
@@ -104,24 +116,35 @@ class ReadingMiddleware:
             if name == b"content-length" and value.isdigit() and int(value) > self.max_body_bytes:
                 raise self._too_large()
 
-    async def _body(self, receive: Receive) -> bytes:
+    async def _body(self, receive: Receive, share: BodyShare) -> bytes:
         message = await receive()
         if message["type"] == "http.request" and not message.get("more_body"):
             body: bytes = message.get("body", b"")
-            self._check_size(body)
+            self._check_size(len(body), share)
             return body
-        chunks = bytearray()
-        while message["type"] == "http.request":
-            chunks += message.get("body", b"")
-            self._check_size(chunks)
-            if not message.get("more_body"):
-                return bytes(chunks)
-            message = await receive()
-        raise ClientDisconnect
+        chunks: list[bytearray] = []  # one that grows beside others would scatter the memory of all of them
+        size_bytes = 0
+        try:
+            while message["type"] == "http.request":
+                piece = message.get("body", b"")
+                size_bytes += len(piece)
+                if chunks and len(chunks[-1]) < _SMALL_BYTES:
+                    chunks[-1] += piece
+                else:
+                    chunks.append(bytearray(piece))
+                self._check_size(size_bytes, share)
+                if not message.get("more_body"):
+                    return b"".join(chunks)
+                message = await receive()
+            raise ClientDisconnect
+        finally:
+            chunks.clear()  # a refusal has this frame in its traceback
 
-    def _check_size(self, body: bytes | bytearray) -> None:
-        if len(body) > self.max_body_bytes:
+    def _check_size(self, size_bytes: int, share: BodyShare) -> None:
+        if size_bytes > self.max_body_bytes:
             raise self._too_large()
+        if size_bytes > _SMALL_BYTES:
+            share.grow_to(size_bytes)
 
     def _too_large(self) -> RequestTooLargeError:
         return RequestTooLargeError(f"The request body is larger than {self.max_body_bytes} bytes (MAX_BODY_BYTES).")

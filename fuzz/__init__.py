@@ -1,0 +1,1 @@
+"""Targets of fuzzing, one file a target."""

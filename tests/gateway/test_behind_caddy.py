@@ -1,0 +1,155 @@
+"""Through the edge that operators are given, callers reach the surfaces, nothing else (P2)."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from neuronetz_gateway.surfaces.catalog import ACCOUNT, ENDPOINTS
+from tests.support.edge import Edge, edge_before
+from tests.support.factories import make_tenancy
+from tests.support.fake_ollama import FakeOllama, Script
+from tests.support.gateways import LiveGateway, live_gateway
+from tests.support.load import CHAT
+from tests.support.stores import Stores
+from tests.support.valid_bodies import SPEECHES
+
+INSIDE = ("metrics", "healthz", "readyz", "docs", "redoc", "openapi.json")
+SIGNS = (b"neuronetz_", b'"ready"', b'"status":"ok"', b"swagger", b"redoc", b'"openapi"')
+PREFIXES = ("", "/api", "/v1", "/v1/models", "/account", "/api/chat")
+CLIMBS = (
+    "/",
+    "//",
+    "/./",
+    "/../",
+    "/%2e%2e/",
+    "/..%2f",
+    "/%2e%2e%2f",
+    "/.%2e/",
+    "/..;/",
+    "/..\\",
+    "/%5c",
+    "/%252e%252e/",
+    "/%2f",
+)
+ENDINGS = ("", "/", "?x=1", "%20", "%00", ";x", "#", "/.", "%2f")
+
+pytestmark = pytest.mark.promise("P2")
+
+
+@pytest.fixture
+async def behind(stores: Stores, ollama: FakeOllama, tmp_path: Path) -> AsyncIterator[tuple[LiveGateway, Edge]]:
+    async with (
+        live_gateway(stores, ollama.base_url, trusted_proxies="127.0.0.1") as gateway,
+        edge_before(gateway.base_url, tmp_path) as edge,
+    ):
+        yield gateway, edge
+
+
+def spellings() -> Iterator[str]:
+    for page, prefix, climb in itertools.product(INSIDE, PREFIXES, CLIMBS):
+        yield f"{prefix}{climb}{page}"
+    for page, ending in itertools.product(INSIDE, ENDINGS):
+        yield f"/{page}{ending}"
+    for page in INSIDE:
+        yield from (f"/{page.upper()}", f"/%{ord(page[0]):02x}{page[1:]}", f"http://127.0.0.1/{page}")
+
+
+async def answer_to(port: int, target: str, method: str = "GET", *more: str) -> bytes:
+    """What comes back for a request target that no library would send as it is."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    lines = (f"{method} {target} HTTP/1.1", f"Host: 127.0.0.1:{port}", "Connection: close", *more, "", "")
+    writer.write("\r\n".join(lines).encode("latin-1"))
+    async with asyncio.timeout(10):
+        answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+async def test_no_spelling_of_an_inner_page_reaches_it_through_the_edge(
+    behind: tuple[LiveGateway, Edge], ollama: FakeOllama
+) -> None:
+    gateway, edge = behind
+    for page in ("metrics", "healthz", "readyz"):  # they are there, for those inside
+        assert b" 200 " in (await answer_to(int(gateway.base_url.rpartition(":")[2]), f"/{page}")).splitlines()[0]
+    asked = len(ollama.requests)  # by the readiness just now
+    tried = list(dict.fromkeys(spellings()))
+    for target in tried:
+        answer = await answer_to(edge.port, target)
+        status = int(answer.split(b" ", 2)[1])
+        assert 300 <= status < 500, (target, answer)
+        assert not any(sign in answer.lower() for sign in SIGNS), (target, answer)
+        assert b"server:" not in answer.lower(), answer
+    print(f"{len(tried)} spellings")
+    for method in ("POST", "HEAD", "OPTIONS", "TRACE", "CONNECT"):
+        answer = await answer_to(edge.port, "/metrics", method, "Content-Length: 0")
+        assert b" 200 " not in answer.splitlines()[0], (method, answer)
+    for header in ("X-Original-URL: /metrics", "X-Rewrite-URL: /metrics", "X-HTTP-Method-Override: GET"):
+        answer = await answer_to(edge.port, "/api/version", "GET", header)
+        assert b"neuronetz_" not in answer, header
+    assert len(ollama.requests) == asked
+
+
+async def test_every_endpoint_is_served_through_the_edge_with_the_callers_own_address(
+    behind: tuple[LiveGateway, Edge], stores: Stores, ollama: FakeOllama
+) -> None:
+    gateway, edge = behind
+    tenancy = await make_tenancy(gateway.services)
+    forged = {"x-forwarded-for": "203.0.113.66", "x-real-ip": "203.0.113.66", "forwarded": "for=203.0.113.66"}
+    async with httpx.AsyncClient(base_url=edge.base_url, headers=tenancy.bearer, trust_env=False, timeout=30) as http:
+        for endpoint in (*ENDPOINTS, ACCOUNT):
+            path = "/v1/models/fakea" if endpoint.prefix else endpoint.path
+            speech = SPEECHES.get(endpoint.path)
+            answer = await http.request(endpoint.method, path, json=speech and speech.body, headers=forged)
+            assert answer.status_code == httpx.codes.OK, (endpoint, answer.text)
+            assert not {"server", "via"} & answer.headers.keys()
+        assert (await http.get("/")).status_code == httpx.codes.OK
+        blocked = await http.post("/api/pull", json={"model": "x"})
+        assert blocked.json()["error"].startswith("This endpoint is blocked")
+        wrong = await http.get("/v1/nothing")
+        assert "error" in wrong.json()
+    addresses = await stores.fetch("select distinct address from audit_log where tenant_id is not null")
+    assert [row["address"] for row in addresses] == ["127.0.0.1"]
+    assert ollama.requests
+
+
+async def test_records_of_a_stream_leave_the_edge_as_they_come(
+    behind: tuple[LiveGateway, Edge], ollama: FakeOllama
+) -> None:
+    """The gate opens once the caller holds the third record: an edge that waits for more would wait for ever."""
+    gateway, edge = behind
+    tenancy = await make_tenancy(gateway.services)
+    gate = asyncio.Event()
+    ollama.next(Script(tokens=8, gate=gate, gate_after_records=3))
+    body = {**CHAT, "stream": True}
+    async with (
+        asyncio.timeout(20),
+        httpx.AsyncClient(base_url=edge.base_url, headers=tenancy.bearer, trust_env=False) as http,
+        http.stream("POST", "/api/chat", json=body) as answer,
+    ):
+        records = 0
+        async for _ in answer.aiter_lines():
+            records += 1
+            if records == 3:
+                gate.set()
+    assert records > 3
+
+
+async def test_the_edge_writes_down_no_key_also_when_it_reaches_nobody(tmp_path: Path) -> None:
+    """Caddy blots out Authorization by itself, x-api-key it would write down with every failure."""
+    key = "nz_A1b2C3d4E" + "s" * 32
+    async with edge_before("http://127.0.0.1:9", tmp_path) as edge:
+        headers = {"x-api-key": key, "authorization": f"Bearer {key}", "cookie": key}
+        async with httpx.AsyncClient(base_url=edge.base_url, headers=headers, trust_env=False) as http:
+            for path in ("/v1/messages", f"/v1/messages?key={key}", f"/api/{key}", f"/nothing/{key}?q={key}"):
+                answer = await http.post(path, content=b"{}")
+                assert answer.status_code in {404, 502}
+                assert key not in answer.text
+    told = edge.log.read_text()
+    assert told.count("http.log.access") == 4
+    assert "http.log.error" in told
+    assert "s" * 32 not in told
