@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 import pytest
-from fuzz.target import Chopped
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fuzz import meters, records, upstream_answers
+from fuzz.target import Chopped
 from neuronetz_gateway.domain.usage import MeterReading
 from neuronetz_gateway.surfaces.body_metering import WHOLE_BYTES, BodyMeter, UsageKeys
 from neuronetz_gateway.surfaces.editing import UsageRemover

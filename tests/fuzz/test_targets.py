@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from fuzz.__main__ import NAMES, named
 
 FOLDER = Path(__file__).resolve().parents[2] / "fuzz"

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from fuzz.target import LONG_BYTES, Chopped, Target
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+
+from fuzz.target import LONG_BYTES, Chopped, Target
 
 _LONG = (*LONG_BYTES.keys(),)
 
