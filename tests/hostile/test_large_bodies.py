@@ -33,9 +33,7 @@ MOST_TIMES = 10
 LEAST_BYTES = 32 * MIB
 CROWDED = ("many keys", "many tools", "one text of wide letters")
 WORST = (
-    "wide text with what looks like keys",
     "many wide strings",
-    "many messages",
     "duplicate keys",
 )
 
@@ -161,7 +159,7 @@ async def test_refused_bodies_leave_nothing_behind(
     async with gateway_process(write_env_file(env_path, settings)) as gateway:
         before = resident_bytes(gateway.process.pid)
         plan = Plan(
-            gateway.base_url, 50, 3, (tenancy.key,), connections=8, shapes=("one text",), size_bytes=4 * MIB - 2000
+            gateway.base_url, 50, 2, (tenancy.key,), connections=8, shapes=("one text",), size_bytes=4 * MIB - 2000
         )
         async with paced_callers(plan) as callers:
             told = await callers.ended()
@@ -213,7 +211,7 @@ async def _neighbours(
 async def test_small_requests_are_served_beside_a_crowd_of_large_ones(
     management: Services, stores: Stores, ollama: FakeOllama, env_path: Path
 ) -> None:
-    await _neighbours(management, stores, ollama, env_path, size_bytes=4 * MIB, seconds=3)
+    await _neighbours(management, stores, ollama, env_path, size_bytes=4 * MIB, seconds=2)
 
 
 @pytest.mark.full
