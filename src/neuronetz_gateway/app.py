@@ -75,7 +75,7 @@ def create_app(settings: Settings, services: Services) -> Gateway:
     chains[ACCOUNT.method, ACCOUNT.path.encode("ascii")] = account_chain(settings, services, drain)
     table = EndpointTable(chains, named, app)
     logged = AccessLog(table, metrics=services.metrics, new_id=uuid7, trusted_proxies=settings.proxy_networks)
-    return Gateway(logged, drain, metrics_app(services.metrics) if apart else None)
+    return Gateway(logged, drain, services.metrics.refused, metrics_app(services.metrics) if apart else None)
 
 
 def chain_of(

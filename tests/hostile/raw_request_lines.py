@@ -33,6 +33,8 @@ METHODS = (
 
 LINES = (
     refused("two spaces before the target", head(b"GET  /api/tags HTTP/1.1"), _LINE),
+    refused("two spaces, with the right line in a field",
+            head(b"GET  /api/tags HTTP/1.1", b"X: GET /api/tags HTTP/1.1"), _LINE),
     refused("two spaces before the version", head(b"GET /api/tags  HTTP/1.1"), _LINE),
     refused("a space at the end of the line", head(b"GET /api/tags HTTP/1.1 "), _LINE),
     refused("a space at the start of the line", head(b" GET /api/tags HTTP/1.1"), _LINE),

@@ -68,6 +68,17 @@ async def test_a_malformed_request_is_refused_in_the_words_of_its_surface(gatewa
             assert told["error"]["type"] == "invalid_request_error"
 
 
+async def test_what_the_connection_refuses_is_counted(gateway: LiveGateway) -> None:
+    """It stood in the log alone, so that nobody's dashboard showed such an attack."""
+    for _ in range(3):
+        async with connected(gateway) as (reader, writer):
+            writer.write(sized(b"Host: b"))
+            assert (await answer(reader)).status == 400
+    async with gateway.http() as http:
+        page = (await http.get("/metrics")).text
+    assert 'neuronetz_refusals_total{reason="malformed_request"} 3.0' in page
+
+
 @pytest.mark.promise("N1")
 async def test_a_chunk_that_breaks_after_the_answer_gets_no_second_one(gateway: LiveGateway) -> None:
     """Whoever had no key was told 401, then, for the rest of its body, 400: a proxy that goes on using the connection

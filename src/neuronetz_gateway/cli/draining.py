@@ -79,6 +79,8 @@ class DrainingServer(uvicorn.Server):
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if isinstance(gateway := self.config.loaded_app, Gateway):
+            self._state.count_refusal = gateway.count_refusal
         await super().startup(sockets=None if sockets is None else sockets[:1])
         for listener in (sockets or [])[1:]:
             self.servers.append(await self._metrics_server(listener))

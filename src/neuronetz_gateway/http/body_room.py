@@ -29,15 +29,14 @@ class BodyRoom:
         """What `work` makes of a large body, in a thread: one at a time, then none for as long as that took.
 
         Much of a parser cannot be interrupted, so that the event loop stands still meanwhile; half of the time is its
-        own, however many large bodies wait.
+        own, however many large bodies wait. The lane is free once the thread is, not when a caller leaves it alone.
         """
         await self._lane.acquire()
         loop = asyncio.get_running_loop()
         began = loop.time()
-        try:
-            return await asyncio.to_thread(work)
-        finally:
-            loop.call_later(loop.time() - began, self._lane.release)
+        parsing = loop.run_in_executor(None, work)
+        parsing.add_done_callback(lambda _: loop.call_later(loop.time() - began, self._lane.release))
+        return await asyncio.shield(parsing)
 
     def share(self, tenant_id: UUID) -> "BodyShare":
         """What one request of a tenant will hold; nothing yet."""

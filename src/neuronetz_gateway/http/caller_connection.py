@@ -1,6 +1,7 @@
 """One caller's HTTP/1.1 connection, within the bounds that uvicorn leaves open."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from starlette.types import Scope
@@ -19,6 +20,7 @@ class ServingState(ServerState):
     """What all connections of one server share."""
 
     draining = False  # whoever is served now is served for the last time on its connection
+    count_refusal: Callable[[str], None] = staticmethod(lambda _reason: None)  # of what never came to the application
 
 
 class CallerConnection(HttpToolsProtocol):
@@ -56,6 +58,8 @@ class CallerConnection(HttpToolsProtocol):
         self._taken_at = 0.0
         self._head_open = self._message_open = False
         self._came: list[bytes] = []  # the reads in which a head has come so far
+        self._first = True  # whether that head began with its read, but for line breaks
+        self._between = True  # whether this read began between two messages, with nothing of the next one parsed yet
         self._read = self.url = b""
         self._refused: MalformedRequestError | None = None
         self._deaf = False  # whatever comes now is no request of ours
@@ -86,7 +90,7 @@ class CallerConnection(HttpToolsProtocol):
             self._leave_unread(len(data))
             return
         self._overhead_bytes += len(data)
-        self._read = data
+        self._read, self._between = data, not self._message_open
         if self._head_open:
             self._came.append(data)
         super().data_received(data)
@@ -110,7 +114,7 @@ class CallerConnection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._head_open = self._message_open = True
-        self._came = [self._read]
+        self._came, self._first, self._between = [self._read], self._between, False
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -198,7 +202,7 @@ class CallerConnection(HttpToolsProtocol):
     def _check_head(self) -> None:
         method, version = self.parser.get_method(), self.parser.get_http_version()
         try:
-            head = head_of(b"".join(self._came), method, self.url, version)
+            head = head_of(b"".join(self._came), method, self.url, version, first=self._first)
             if len(head) > self.max_head_bytes:
                 raise _too_large("bytes", self.max_head_bytes)
             check_head(method, self.url, version, self.headers)
@@ -218,6 +222,7 @@ class CallerConnection(HttpToolsProtocol):
         method = came.lstrip(b"\r\n").partition(b" ")[0].decode("latin-1")
         scope: Scope = {"client": self.client, "headers": self.headers or [], "method": method}
         answer = refusal(error, scope, self.url, self.server_state.default_headers)
+        self._serving.count_refusal(error.code)
         if in_body:  # the application waits for the rest: it is not to answer as well
             self.cycle.disconnected = True
             self.cycle.message_event.set()

@@ -1,5 +1,6 @@
 """What callers see of a gateway that is ending."""
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -37,10 +38,13 @@ class Gateway:
     """The whole gateway as one ASGI application that can be told to end.
 
     `metrics_page` is what a listener of its own is to serve; None where the gateway itself has the page, or nobody.
+    `count_refusal` counts, by its reason, what the server refuses before it comes here.
     """
 
-    def __init__(self, app: ASGIApp, drain: Drain, metrics_page: ASGIApp | None = None) -> None:
-        self._app, self._drain, self.metrics_page = app, drain, metrics_page
+    def __init__(
+        self, app: ASGIApp, drain: Drain, count_refusal: Callable[[str], None], metrics_page: ASGIApp | None = None
+    ) -> None:
+        self._app, self._drain, self.count_refusal, self.metrics_page = app, drain, count_refusal, metrics_page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)

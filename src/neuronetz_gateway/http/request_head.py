@@ -16,18 +16,20 @@ _KNOWN = frozenset(method.value.encode("ascii") for method in HTTPMethod)
 _WITHOUT_CONTENT = frozenset({b"GET", b"HEAD"})
 
 
-def head_of(came: bytes, method: bytes, target: bytes, version: str) -> bytes:
+def head_of(came: bytes, method: bytes, target: bytes, version: str, *, first: bool) -> bytes:
     """The head in its own bytes, among whatever came with it, by the request line as the parser has understood it.
 
     Of that line the parser takes more spellings than there are (several spaces, RTSP/1.0, no version at all), which
-    whoever stands in front may read otherwise.
+    whoever stands in front may read otherwise. `first`: only line breaks may stand before it, otherwise also the rest
+    of the message before, of which nobody knows where it ended.
 
     Raises MalformedRequestError: there is no such line, or its version is another.
     """
     if version not in _SPOKEN:
         raise _other_version()
-    start = came.find(b"%b %b HTTP/%b\r\n" % (method, target, version.encode("ascii")))
-    if start < 0:
+    line = b"%b %b HTTP/%b\r\n" % (method, target, version.encode("ascii"))
+    start = len(came) - len(came.lstrip(b"\r\n")) if first else came.find(line)
+    if start < 0 or not came.startswith(line, start):
         raise MalformedRequestError("The request line is not one of HTTP/1.1.")
     return came[start : came.find(_END, start) + len(_END)]
 
