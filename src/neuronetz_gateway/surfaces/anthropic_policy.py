@@ -59,7 +59,7 @@ def _blocks(fields: Fields, image: Fields) -> Rule:
             raise wrong(path + "type", f"one that the model server reads, which '{kind}' is not: send it as text")
         if admitted.get("type") != "image":
             return admitted
-        screening.count_images(1, path)
+        screening.count_images(1, path.removesuffix("."))
         return image.admit(admitted, screening, path)
 
     def rule(value: Any, path: str, screening: Screening) -> Any:

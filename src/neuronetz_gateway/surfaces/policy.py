@@ -130,8 +130,17 @@ def _image(value: Any, path: str, screening: Screening) -> Any:
     return data_url(value, path, screening) if type(value) is str else _ADDRESS(value, path, screening)
 
 
+_SOUND = an_object(Fields({"data": text}, folds=False))
+
+
+def _sound(value: Any, path: str, screening: Screening) -> Any:
+    """Counted as an image, since Ollama makes one of it, whatever it is (openai.go, FromChatRequest)."""
+    screening.count_images(1, path)
+    return _SOUND(value, path, screening)
+
+
 # Go decodes a part into a map, whose names count in their exact spelling.
-_CONTENT = TextOrParts(objects(Fields({"image_url": _image}, folds=False)))
+_CONTENT = TextOrParts(objects(Fields({"image_url": _image, "input_audio": _sound}, folds=False)))
 
 _OPENAI_MESSAGE = Fields(
     {

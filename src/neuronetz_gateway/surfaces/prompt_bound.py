@@ -25,6 +25,7 @@ _MORE_IN_GO, _MORE_IN_A_FLOAT = 5, 21
 # tokens (renderers/qwen3coder.go), each value on an indented line of its own (tojson(indent=4) of Llama 3.1).
 _TOKENS_AROUND = ((b"{", 16), (b'":', 6), (b",", 2))
 
+_PLACES = {"image_url": "url", "input_audio": "data"}  # of an image in a part, by its type
 _SIGNATURE_CHARACTERS = 16  # of base64: the first 12 bytes
 _HEADER_CHARACTERS = 100  # a data URL's own, such as data:image/png;base64,
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM")
@@ -125,11 +126,13 @@ def _names_again(messages: list[JsonObject]) -> int:
 
 
 def _image_source(part: Any) -> str | None:
-    if type(part) is not dict or part.get("type") != "image_url":
+    """What Ollama puts among the images of a message: whatever stands as sound as well (openai.go, FromChatRequest)."""
+    kind = part.get("type") if type(part) is dict else None
+    if type(kind) is not str or kind not in _PLACES:
         return None
-    source = part.get("image_url")
+    source = part.get(kind)
     if type(source) is dict:
-        source = source.get("url")
+        source = source.get(_PLACES[kind])
     return source if type(source) is str else None
 
 

@@ -112,7 +112,11 @@ def test_logprobs_are_bounded(most: int, asked: Any, sent: Any) -> None:
 def _bodies(count: int) -> list[tuple[Endpoint, dict[str, Any]]]:
     """Bodies with so many images, wherever a protocol has a place for one, spread over all its messages."""
     native = [{"role": "user", "content": "x", "images": ["iVBORw0KGgo="]} for _ in range(count)]
-    parts = [{"type": "image_url", "image_url": PICTURE}, {"type": "image_url", "image_url": {"url": PICTURE}}]
+    parts = [
+        {"type": "image_url", "image_url": PICTURE},
+        {"type": "image_url", "image_url": {"url": PICTURE}},
+        {"type": "input_audio", "input_audio": {"data": "iVBORw0KGgo=", "format": "wav"}},
+    ]
     block = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}}
     result = {"type": "tool_result", "tool_use_id": "a", "content": [block]}
     text: dict[str, Any] = {"role": "user", "content": "x"}
@@ -121,7 +125,7 @@ def _bodies(count: int) -> list[tuple[Endpoint, dict[str, Any]]]:
         (ollama.CHAT, {"model": "smollm2", "messages": [text, *native]}),
         (
             openai.CHAT_COMPLETIONS,
-            {"model": "m", "messages": [text, *({"role": "user", "content": [parts[i % 2]]} for i in range(count))]},
+            {"model": "m", "messages": [text, *({"role": "user", "content": [parts[i % 3]]} for i in range(count))]},
         ),
         (
             responses.RESPONSES,
@@ -153,6 +157,24 @@ def test_the_images_of_a_whole_request_are_counted() -> None:
     for endpoint, body in _bodies(1):
         with pytest.raises(RequestBeyondPolicyError, match="this key may send none"):
             read(endpoint, body, max_images=0)
+
+
+@pytest.mark.parametrize("sound", ["aaaa", [], {"data": 5}, {"data": ["aaaa"]}, True])
+def test_sound_that_ollama_would_refuse_is_refused(sound: Any) -> None:
+    """Found by reading openai.go: `input_audio` reached Ollama unread, by which images went past their bound."""
+    part = {"type": "input_audio", "input_audio": sound}
+    with pytest.raises(InvalidRequestError, match=r"'messages\[0\]\.content\[0\]\.input_audio(\.data)?' must be"):
+        read(openai.CHAT_COMPLETIONS, {"model": "m", "messages": [{"role": "user", "content": [part]}]})
+
+
+def test_an_image_too_many_is_named_by_its_place_alone() -> None:
+    """The place of a block had the dot behind it that leads on to its fields."""
+    for endpoint, body in _bodies(1):
+        with pytest.raises(RequestBeyondPolicyError) as refused:
+            read(endpoint, body, max_images=0)
+        assert refused.value.field is not None
+        assert not refused.value.field.endswith("."), endpoint.path
+        assert f"'{refused.value.field}' is one image too many" in refused.value.message
 
 
 def test_a_key_has_what_is_its_own_and_the_rest_of_the_settings() -> None:

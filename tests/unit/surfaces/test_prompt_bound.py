@@ -76,11 +76,24 @@ def test_what_is_no_image_in_the_place_of_one_counts_with_its_bytes(source: str)
     assert bound(openai.CHAT_COMPLETIONS, {"messages": [{"content": [part]}]}) >= 40_000 + 4096
 
 
+@pytest.mark.promise("B1")
+def test_an_image_in_the_place_of_sound_counts_as_the_image_that_ollama_makes_of_it() -> None:
+    """Ollama puts `input_audio` among a message's images, whatever it is: 472 bytes of base64, a picture of 1500x1500,
+    were bounded by their bytes alone. Sound has more tokens the longer it is: its bytes count as well."""
+    for source, least in ((PNG, 0), (JPEG, 0), (WEBP, 0), (WAVE, len(WAVE)), ("x" * 40_000, 40_000)):
+        part = {"type": "input_audio", "input_audio": {"data": source, "format": "wav"}}
+        body = {"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}, part]}]}
+        most = least + 1000 + 4096 + 2 * OVERHEAD_BYTES  # one for each part
+        assert least + 1000 + 4096 < bound(openai.CHAT_COMPLETIONS, body) < most
+
+
 @pytest.mark.parametrize(
     "part",
     [
         {"type": "text", "image_url": {"url": f"data:image/png;base64,{PNG}"}},
-        {"type": "input_audio", "input_audio": {"data": PNG}},
+        {"type": "text", "input_audio": {"data": PNG}},
+        {"type": "input_audio", "Input_audio": {"data": PNG}},
+        {"type": [], "input_audio": {"data": PNG}},
         {"type": "image_url", "Image_url": PNG},
     ],
 )
