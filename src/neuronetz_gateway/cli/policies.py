@@ -35,7 +35,11 @@ def set_policy(
     key: OneKey,
     keep_alive: Annotated[
         str | None,
-        _option("--keep-alive", "TIME|none|inherit", "The longest keep_alive: 10m, 1h. none: it is left out."),
+        _option(
+            "--keep-alive",
+            "TIME|none|inherit",
+            "The longest keep_alive: 10m, 1h. none: it is left out, of a load too; unloading stays allowed.",
+        ),
     ] = None,
     num_ctx: Annotated[
         str | None,

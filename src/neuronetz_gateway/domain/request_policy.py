@@ -1,6 +1,6 @@
 """What a request may ask of the model server besides its answer."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 LOGPROBS_AT_MOST = 20  # Ollama's own bound; each makes the stream that much larger (OLLAMA §4.5)
 
@@ -36,7 +36,27 @@ class RequestPolicy:
     allow_raw: bool = False
     allow_context: bool = True
 
+    @property
+    def load_seconds(self) -> int | None:
+        """How long a request that loads a model may have it kept; None is as long as it likes.
+
+        The settings' 0 is for requests with work in them: whom the operator lets load models chooses how long.
+        """
+        return self.max_keep_alive_seconds or None
+
     def changed_by(self, own: KeyPolicy) -> "RequestPolicy":
         """The policy with what a key has of its own."""
-        values = {field.name: getattr(own, field.name) for field in fields(own)}
-        return replace(self, **{name: value for name, value in values.items() if value is not None})
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        changes = {field.name: getattr(own, field.name) for field in fields(own)}
+        kind = RequestPolicy if own.max_keep_alive_seconds is None else _WithAKeepAliveOfItsOwn
+        return kind(**values | {name: value for name, value in changes.items() if value is not None})
+
+
+class _WithAKeepAliveOfItsOwn(RequestPolicy):
+    """Where the key itself says how long: its 0 is none at all, for a load as well."""
+
+    __slots__ = ()
+
+    @property
+    def load_seconds(self) -> int | None:
+        return self.max_keep_alive_seconds

@@ -21,23 +21,26 @@ def loads(body: JsonObject, subject: str) -> bool:
 
 
 def load_of(
-    asked: JsonObject, model: str, subject: str, *, streamed: bool, policed: Iterable[str], most_seconds: int
+    asked: JsonObject, model: str, subject: str, *, streamed: bool, policed: Iterable[str], most_seconds: int | None
 ) -> Call:
     """The call that loads or unloads; nothing but the time to keep the model goes up with its name.
 
     Options, a template or a system prompt do nothing here, unless Ollama took them for another way to load the model
-    (OLLAMA §4.5). Of what is left out, the policed fields are named as adjusted. Where most_seconds is not 0, the model
-    is kept no longer than that.
+    (OLLAMA §4.5). Of what is left out, the policed fields are named as adjusted. The model is kept no longer than
+    most_seconds, None being as long as is asked; where that is 0, no time goes up but the one that unloads.
 
     Raises InvalidRequestError: keep_alive is no length of time.
     """
     body: JsonObject = {"model": model, subject: _NOTHING[subject], "stream": streamed}
     adjusted = [name for name in policed if asked.get(name) is not None and name not in {*body, "keep_alive"}]
     if asked.get("keep_alive") is not None:
-        body["keep_alive"] = length = length_of_time(asked["keep_alive"])
-        if most_seconds and not 0 <= seconds_of(length) <= most_seconds:  # below 0 is for ever
-            body["keep_alive"] = most_seconds
+        length = length_of_time(asked["keep_alive"])
+        if most_seconds is None or 0 <= seconds_of(length) <= most_seconds:  # below 0 is for ever
+            body["keep_alive"] = length
+        else:
             adjusted.append("keep_alive")
+            if most_seconds:
+                body["keep_alive"] = most_seconds
     return Call(
         model=model,
         streamed=streamed,

@@ -62,7 +62,7 @@ class Reader:
                 self.subject,
                 streamed=streamed,
                 policed=self.fields.rules,
-                most_seconds=rules.policy.max_keep_alive_seconds,
+                most_seconds=rules.policy.load_seconds,
             )
         self._check_subject(body, rules)
         return Call(

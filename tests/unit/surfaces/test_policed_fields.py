@@ -1,5 +1,6 @@
 """What of a request the policy lets through: each bound on either side of it, in every spelling."""
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -62,6 +63,26 @@ def test_a_load_keeps_a_model_no_longer_than_the_policy_says(most: int, asked: A
     assert call.loads
     assert call.body["keep_alive"] == sent
     assert call.adjusted == (("keep_alive",) if adjusted else ())
+
+
+@pytest.mark.promise("N6")
+@pytest.mark.parametrize(
+    ("own", "asked", "sent"),
+    [
+        (0, -1, LEFT_OUT), (0, "24h", LEFT_OUT), (0, 1, LEFT_OUT), (0, "1ns", LEFT_OUT), (0, "-1m", LEFT_OUT),
+        (0, 0, 0), (0, "0", 0), (0, "0s", "0s"), (60, -1, 60), (60, "24h", 60), (60, 30, 30), (60, 0, 0),
+        (None, -1, 600), (None, "24h", 600), (None, 30, 30),
+    ],
+)  # fmt: skip
+def test_a_load_keeps_a_model_no_longer_than_the_key_itself_may(own: int | None, asked: Any, sent: Any) -> None:
+    """`--keep-alive none` was to narrow a key that may load. For loads 0 was without end, though: it pinned models for
+    ever, past the ten minutes that the settings gave to every other key."""
+    policy = RequestPolicy(max_keep_alive_seconds=600).changed_by(KeyPolicy(max_keep_alive_seconds=own, max_images=1))
+    assert ollama.CHAT.inference is not None
+    call = ollama.CHAT.inference.read({"model": "smollm2", "keep_alive": asked}, RequestRules(policy=policy))
+    assert call.loads
+    assert call.body.get("keep_alive", LEFT_OUT) == sent
+    assert call.adjusted == (() if sent in {asked, str(asked)} or str(sent) == asked else ("keep_alive",))
 
 
 @pytest.mark.promise("N6")
@@ -184,3 +205,12 @@ def test_a_key_has_what_is_its_own_and_the_rest_of_the_settings() -> None:
     assert (changed.max_num_ctx, changed.allow_context, changed.max_keep_alive_seconds) == (0, False, 60)
     assert changed.max_images == 7
     assert settings.changed_by(KeyPolicy()) == settings
+    assert asdict(changed).keys() == asdict(settings).keys(), "a key sees what holds for it, not where that is from"
+
+
+@pytest.mark.parametrize(
+    ("of_settings", "own", "may"), [(0, None, None), (600, None, 600), (0, 0, 0), (600, 0, 0), (0, 60, 60)]
+)
+def test_a_load_is_unbounded_by_the_settings_alone(of_settings: int, own: int | None, may: int | None) -> None:
+    settings = RequestPolicy(max_keep_alive_seconds=of_settings)
+    assert settings.changed_by(KeyPolicy(max_keep_alive_seconds=own, allow_raw=True)).load_seconds == may
