@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from neuronetz_gateway.domain.model_facts import CONTEXT_STEP, ModelFacts
 from neuronetz_gateway.domain.model_name import ModelNameError, canonical
@@ -77,10 +78,18 @@ class Reader:
 
     def _check_subject(self, body: JsonObject, rules: RequestRules) -> None:
         name, subject = self.subject, body.get(self.subject)
-        if not subject:
+        if not subject or _without_content(subject):
             raise InvalidRequestError(f"'{name}' is missing or empty: there is nothing to work on.", field=name)
         if self.batched and type(subject) is list and len(subject) > (most := rules.policy.max_embedding_inputs):
             raise RequestBeyondPolicyError(f"'{name}' holds more than {most} texts; send fewer.", field=name)
+
+
+def _without_content(subject: Any) -> bool:
+    """Whether Ollama, which makes a message of each part, would be left without any, by which it loads the model.
+
+    Most lists are decided by their first item.
+    """
+    return type(subject) is list and all(type(item) is dict and item.get("content") == [] for item in subject)
 
 
 def named_model(body: JsonObject, field: str = "model") -> str:

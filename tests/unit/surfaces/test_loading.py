@@ -7,7 +7,7 @@ import pytest
 
 from neuronetz_gateway.domain.usage import MeterReading
 from neuronetz_gateway.errors import InvalidRequestError
-from neuronetz_gateway.surfaces import loading, ollama, openai
+from neuronetz_gateway.surfaces import anthropic, loading, ollama, openai
 from neuronetz_gateway.surfaces.surface import Call, Endpoint, Inference, RequestRules
 
 LOADABLE = [(ollama.CHAT, "messages", []), (ollama.GENERATE, "prompt", "")]
@@ -159,6 +159,27 @@ def test_the_fields_of_a_load_must_be_what_they_are_elsewhere() -> None:
     assert refusal(ollama.GENERATE, {"stream": "false"}).field == "stream"
     assert refusal(ollama.GENERATE, {"prompt": 0}).field == "prompt"
     assert refusal(ollama.CHAT, {"messages": {}}).field == "messages"
+
+
+NO_PARTS = {"role": "user", "content": []}
+CALLED = {"role": "assistant", "content": [], "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}
+ASKED = {"role": "user", "content": "x"}
+
+
+@pytest.mark.promise("N6")
+@pytest.mark.parametrize("messages", [[NO_PARTS], [NO_PARTS] * 3, [CALLED], [CALLED, NO_PARTS]])
+def test_messages_without_any_content_are_nothing_to_work_on(messages: list[object]) -> None:
+    """Ollama makes a message of each part: where none has any, no message was left, by which it loads the model, for a
+    key that may not load one."""
+    error = refusal(openai.CHAT_COMPLETIONS, {"messages": messages})
+    assert error.field == "messages"
+    assert error.message == "'messages' is missing or empty: there is nothing to work on."
+    assert refusal(anthropic.MESSAGES, {"messages": messages[-1:], "max_tokens": 5}).field == "messages"
+
+
+@pytest.mark.parametrize("messages", [[ASKED, CALLED], [CALLED, ASKED], [NO_PARTS, ASKED], [{"role": "user"}]])
+def test_one_message_with_content_is_something_to_work_on(messages: list[object]) -> None:
+    assert read(openai.CHAT_COMPLETIONS, {"messages": messages}).body["messages"] == messages
 
 
 @pytest.mark.parametrize(("endpoint", "mend"), [(ollama.CHAT, "Send a message."), (ollama.GENERATE, "Send a prompt.")])
