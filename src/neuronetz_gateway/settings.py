@@ -126,6 +126,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
     max_bodies_bytes: int = Field(default=128 * 1024 * 1024, ge=2048)  # of a process
     body_timeout_s: float = Field(default=30, gt=0)
+    max_connections: int = Field(default=10_000, ge=1)  # of a process
     max_json_depth: int = Field(default=64, ge=4, le=200)  # the encoder itself ends at 254
     max_json_nodes: int = Field(default=200_000, ge=16)
     max_output_tokens: int = Field(default=4096, ge=1)

@@ -31,6 +31,7 @@ class ServingConfig(uvicorn.Config):
     """uvicorn's own, with what the end needs; handed to workers, so nothing that cannot be pickled."""
 
     drain: DrainTimes
+    max_connections: int = ServingState.max_connections
 
 
 def _nobody_asks() -> None:
@@ -60,6 +61,7 @@ class DrainingServer(uvicorn.Server):
     ) -> None:
         super().__init__(config)
         self.server_state = self._state = ServingState()
+        self._state.max_connections = config.max_connections
         self._times = config.drain
         self._announce, self._remark = announce, remark
         self._accepts = self._hastened = False

@@ -1,8 +1,10 @@
 """Serves the app with uvicorn on a socket that is bound before anything else is started."""
 
+import resource
 import signal
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from ipaddress import ip_address
 
 from neuronetz_gateway.cli import output
@@ -89,7 +91,15 @@ def serving_config(settings: Settings, *, workers: int = 1, accept_seconds: floa
     config.drain = DrainTimes(
         settings.drain_accept_s if accept_seconds is None else accept_seconds, settings.drain_timeout_s
     )
+    config.max_connections = settings.max_connections
     return config
+
+
+def _allow_open_files() -> None:
+    """As many as this process may have: a shell's 1,024 would end long before MAX_CONNECTIONS does."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS says that there is no limit, then knows one
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def serve_alone(config: ServingConfig, listeners: Sequence[socket.socket], announce: Callable[[], None]) -> None:
@@ -97,6 +107,7 @@ def serve_alone(config: ServingConfig, listeners: Sequence[socket.socket], annou
 
     The first listener is that of the gateway, a second one that of the metrics.
     """
+    _allow_open_files()
     server = DrainingServer(config, announce=announce, remark=output.remark)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, server.handle_exit)  # to the end: what comes after the drain ends nothing here
@@ -108,5 +119,6 @@ def serve_alone(config: ServingConfig, listeners: Sequence[socket.socket], annou
 
 def serve_with_workers(config: ServingConfig, listeners: Sequence[socket.socket], announce: Callable[[], None]) -> None:
     """Serve in several processes until SIGINT or SIGTERM, drain, return; raises UnavailableError as above."""
+    _allow_open_files()
     if not Workers(config, listeners, announce).run():
         raise UnavailableError(_NOT_STARTED)

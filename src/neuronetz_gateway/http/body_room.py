@@ -1,11 +1,10 @@
-"""How many bytes of large request bodies one process holds at a time."""
+"""How many bytes of request bodies one process holds at a time."""
 
-import asyncio
 from collections import Counter
-from collections.abc import Callable
 from uuid import UUID
 
 from neuronetz_gateway.errors import OverloadedError
+from neuronetz_gateway.http.parsing_lane import ParsingLane
 
 
 class BodyRoom:
@@ -17,26 +16,13 @@ class BodyRoom:
     """
 
     def __init__(self, limit_bytes: int) -> None:
-        self._lane = asyncio.Semaphore()
+        self.lane = ParsingLane()  # where what is heavy is parsed
         self._free_bytes = limit_bytes
         self._held_bytes: Counter[UUID] = Counter()
 
     @property
     def held_bytes(self) -> int:
         return self._held_bytes.total()
-
-    async def parsed[T](self, work: Callable[[], T]) -> T:
-        """What `work` makes of a large body, in a thread: one at a time, then none for as long as that took.
-
-        Much of a parser cannot be interrupted, so that the event loop stands still meanwhile; half of the time is its
-        own, however many large bodies wait. The lane is free once the thread is, not when a caller leaves it alone.
-        """
-        await self._lane.acquire()
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        parsing = loop.run_in_executor(None, work)
-        parsing.add_done_callback(lambda _: loop.call_later(loop.time() - began, self._lane.release))
-        return await asyncio.shield(parsing)
 
     def share(self, tenant_id: UUID) -> "BodyShare":
         """What one request of a tenant will hold; nothing yet."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from starlette.types import Scope
@@ -9,8 +10,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from neuronetz_gateway.errors import MalformedRequestError
-from neuronetz_gateway.http.malformed import refusal
-from neuronetz_gateway.http.request_head import check_head, failure_of, head_of
+from neuronetz_gateway.http.caller_transport import CallerTransport
+from neuronetz_gateway.http.malformed import break_off, refusal
+from neuronetz_gateway.http.request_head import NO_REQUEST, check_head, failure_of, head_of, method_of
 from neuronetz_gateway.http.unsent import bound_unsent, reset, untaken_bytes
 
 _LOOKS_A_STALL = 10
@@ -21,6 +23,7 @@ class ServingState(ServerState):
 
     draining = False  # whoever is served now is served for the last time on its connection
     count_refusal: Callable[[str], None] = staticmethod(lambda _reason: None)  # of what never came to the application
+    max_connections = 10_000
 
 
 class CallerConnection(HttpToolsProtocol):
@@ -33,7 +36,10 @@ class CallerConnection(HttpToolsProtocol):
     - One request at a time: behind a second one uvicorn would not see the caller of the first one leave. The running
       answer is finished, then the connection is closed, so that whoever pipelined sends again (RFC 9112 §9.3.2).
     - No upgrade: the parser takes the body of such a request for the next request. Nothing after it is read.
-    - Of a body that nobody wants any more, max_unread_bytes are taken within unread_seconds.
+    - Of a body that nobody wants any more, max_unread_bytes are taken within unread_seconds, also where the connection
+      ends with the answer: with bytes unread here the kernel would drop the answer too (RFC 9112 §9.6).
+    - Whoever is refused before `100 Continue` is told that the connection ends: it may send the body all the same,
+      or the next request in its place (RFC 9110 §10.1.1).
     - A caller who takes nothing of what waits for it during stall_seconds is given up; to the tenth of them, by what
       its own system has acknowledged, so that one who reads slowly is told from one who does not read.
     - Of what waits, max_waiting_bytes stand here besides the last chunk, kernel_unsent_bytes in the kernel, the rest at
@@ -62,6 +68,7 @@ class CallerConnection(HttpToolsProtocol):
         self._between = True  # whether this read began between two messages, with nothing of the next one parsed yet
         self._read = self.url = b""
         self._refused: MalformedRequestError | None = None
+        self._keeps = True  # whether the connection outlives the request that is read
         self._deaf = False  # whatever comes now is no request of ours
         self._overhead_bytes = 0  # since the last byte that was not of a head, a trailer or a chunk's framing
         self._unread_bytes = 0
@@ -75,19 +82,25 @@ class CallerConnection(HttpToolsProtocol):
     # What the event loop calls.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own signature
-        super().connection_made(transport)
+        self._wire = transport
+        super().connection_made(CallerTransport(transport, self._end))
+        if len(self.connections) > self._serving.max_connections:
+            self._serving.count_refusal("too_many_connections")
+            self.transport.abort()
+            return
         transport.set_write_buffer_limits(self.max_waiting_bytes)
         bound_unsent(transport, self.kernel_unsent_bytes)
         self._close_in(self.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
         self._lift_deadline()
         self._end_stall()
-        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._deaf:
+        if self._deaf or self.transport.is_closing():
             self._leave_unread(len(data))
+        if self._deaf:
             return
         self._overhead_bytes += len(data)
         self._read, self._between = data, not self._message_open
@@ -95,8 +108,8 @@ class CallerConnection(HttpToolsProtocol):
             self._came.append(data)
         super().data_received(data)
         if self.transport.is_closing():
-            return
-        if self._overhead_bytes > self.max_head_bytes:
+            self._overhead_bytes = 0  # what is thrown away has a limit of its own
+        elif self._overhead_bytes > self.max_head_bytes:
             self._refused = _too_large("bytes", self.max_head_bytes)
             self.send_400_response("")
         elif self._deadline is None and not self._busy:
@@ -107,7 +120,8 @@ class CallerConnection(HttpToolsProtocol):
         self._watch_for_stall()
 
     def resume_writing(self) -> None:
-        self._end_stall()
+        if not self.transport.is_closing():
+            self._end_stall()
         super().resume_writing()
 
     # What the parser calls.
@@ -125,7 +139,7 @@ class CallerConnection(HttpToolsProtocol):
             self._refuse(_too_large("fields", self.max_head_fields))
 
     def on_headers_complete(self) -> None:
-        if self._busy:
+        if self._busy or self.transport.is_closing():
             self._head_open = False
             self.cycle.keep_alive = False
             self._deaf = True
@@ -136,14 +150,16 @@ class CallerConnection(HttpToolsProtocol):
         self._lift_deadline()
         self._overhead_bytes = self._unread_bytes = 0
         super().on_headers_complete()
-        if self._serving.draining or self.parser.should_upgrade():
-            self.cycle.keep_alive = False
+        self._keeps = self.cycle.keep_alive and not self._serving.draining and not self.parser.should_upgrade()
+        self.cycle.keep_alive = self._keeps and not self.expect_100_continue
 
     def on_body(self, body: bytes) -> None:
         if self._deaf:
             return
         self._overhead_bytes = 0
-        if self.cycle.response_complete:
+        if self.expect_100_continue and not self.cycle.response_started:
+            self.cycle.keep_alive = self._keeps and not self._serving.draining
+        if self.cycle.response_complete and not self.transport.is_closing():
             self._leave_unread(len(body))
         super().on_body(body)
 
@@ -154,6 +170,8 @@ class CallerConnection(HttpToolsProtocol):
         self._message_open = False
         if self.cycle.response_complete:
             self._lift_deadline()
+        if self.transport.is_closing():
+            self._wire.close()
         super().on_message_complete()
 
     # What uvicorn calls.
@@ -175,10 +193,7 @@ class CallerConnection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.transport.is_closing():
-            if self.transport.get_write_buffer_size():
-                self._watch_for_stall()
-        elif self._message_open:
+        if self._message_open and not self.transport.is_closing():
             # What has begun behind the request that is answered now may be the head of the next one.
             self._close_in(self.head_seconds if self._head_open else self.unread_seconds)
 
@@ -190,12 +205,15 @@ class CallerConnection(HttpToolsProtocol):
         del msg
         self._deaf = True
         in_body = self._message_open and not self._head_open
-        if self._busy and (self.cycle.response_started or not in_body):
-            self.cycle.keep_alive = False  # what is no request stands behind one, which is answered first
-        elif in_body and self.cycle.response_complete:
-            self.transport.close()  # a second answer would be taken for the one of the next request
+        if self._busy:
+            self.cycle.keep_alive = False
+            if in_body and not self.cycle.response_started:
+                break_off(self.cycle)
+            # else what is no request stands behind one, which is answered first
+        elif in_body:
+            self._wire.close()  # a second answer would be taken for the one of the next request
         else:
-            self._answer_malformed(in_body=in_body)
+            self._answer_malformed()
 
     # What follows from it.
 
@@ -216,18 +234,29 @@ class CallerConnection(HttpToolsProtocol):
         self._refused = error
         raise error
 
-    def _answer_malformed(self, *, in_body: bool) -> None:
+    def _answer_malformed(self) -> None:
         came = b"".join(self._came) or self._read
-        error = self._refused or (_broken_body() if in_body else failure_of(came))
-        method = came.lstrip(b"\r\n").partition(b" ")[0].decode("latin-1")
-        scope: Scope = {"client": self.client, "headers": self.headers or [], "method": method}
-        answer = refusal(error, scope, self.url, self.server_state.default_headers)
+        if not (self._first if self._came else self._between):
+            came = b""  # it begins with the rest of a body, which is nothing to judge, still less to log
+        error = self._refused or (failure_of(came) if came else MalformedRequestError(NO_REQUEST))
+        headers, target = (self.headers, self.url) if self._head_open else ([], b"")
+        scope: Scope = {"client": self.client, "headers": headers, "method": method_of(came)}
+        answer = refusal(error, scope, target, self.server_state.default_headers)
         self._serving.count_refusal(error.code)
-        if in_body:  # the application waits for the rest: it is not to answer as well
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
         self.transport.write(answer)
         self.transport.close()
+
+    def _end(self) -> None:
+        """Close once what waits has been taken; whoever may still be sending is read meanwhile, and not kept."""
+        if self._wire.get_write_buffer_size():
+            self._watch_for_stall()
+        if self._wire.is_closing() or not (self._message_open or self._deaf):
+            self._wire.close()
+            return
+        with suppress(OSError):  # the caller is gone, which is told in its time
+            self._wire.write_eof()
+        self.flow.resume_reading()
+        self._close_in(self.unread_seconds)
 
     def _leave_unread(self, length: int) -> None:
         self._unread_bytes += length
@@ -236,7 +265,7 @@ class CallerConnection(HttpToolsProtocol):
 
     def _close_in(self, seconds: float) -> None:
         self._lift_deadline()
-        self._deadline = self.loop.call_later(seconds, self.transport.abort)
+        self._deadline = self.loop.call_later(seconds, self._wire.abort)
 
     def _lift_deadline(self) -> None:
         if self._deadline is not None:
@@ -245,18 +274,18 @@ class CallerConnection(HttpToolsProtocol):
 
     def _watch_for_stall(self) -> None:
         if self._stall is None:
-            self._untaken_bytes, self._taken_at = untaken_bytes(self.transport), self.loop.time()
+            self._untaken_bytes, self._taken_at = untaken_bytes(self._wire), self.loop.time()
             self._look_again()
 
     def _look_again(self) -> None:
         self._stall = self.loop.call_later(self.stall_seconds / _LOOKS_A_STALL, self._look_for_stall)
 
     def _look_for_stall(self) -> None:
-        before, self._untaken_bytes = self._untaken_bytes, untaken_bytes(self.transport)
+        before, self._untaken_bytes = self._untaken_bytes, untaken_bytes(self._wire)
         if self._untaken_bytes < before:
             self._taken_at = self.loop.time()
         elif self.loop.time() - self._taken_at >= self.stall_seconds:
-            reset(self.transport)
+            reset(self._wire)
             return
         self._look_again()
 
@@ -268,7 +297,3 @@ class CallerConnection(HttpToolsProtocol):
 
 def _too_large(what: str, limit: int) -> MalformedRequestError:
     return MalformedRequestError(f"The head of the request has more than {limit} {what}.", status=431)
-
-
-def _broken_body() -> MalformedRequestError:
-    return MalformedRequestError("The chunks of the body are malformed.")

@@ -2,7 +2,7 @@
 
 import structlog
 from starlette.types import Scope
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from neuronetz_gateway.domain.audit import PATH_CHARACTERS, printable
 from neuronetz_gateway.domain.identifier import uuid7
@@ -11,6 +11,8 @@ from neuronetz_gateway.http.request_id import name_request
 from neuronetz_gateway.surfaces.catalog import surface_of
 
 type Headers = list[tuple[bytes, bytes]]
+
+_BROKEN = "neuronetz.broken"
 
 _log = structlog.get_logger("access")
 
@@ -35,6 +37,19 @@ def refusal(error: MalformedRequestError, scope: Scope, target: bytes, headers: 
     _tell(error, scope, path, request_id)
     head = STATUS_LINE[error.status] + b"".join(b"%b: %b\r\n" % field for field in fields) + b"\r\n"
     return head if scope["method"] == "HEAD" else head + body
+
+
+def break_off(cycle: RequestResponseCycle) -> None:
+    """Tell the application, which waits for the rest of a body, that it is none: it is the one that answers."""
+    scope: Scope = cycle.scope  # type: ignore[assignment]  # uvicorn's own type knows the keys of a plain request alone
+    scope[_BROKEN] = True
+    cycle.message_event.set()
+
+
+def check_unbroken(scope: Scope) -> None:
+    """Raises MalformedRequestError: the body breaks off in what is no part of one."""
+    if _BROKEN in scope:
+        raise MalformedRequestError("The chunks of the body are malformed.")
 
 
 def _tell(error: MalformedRequestError, scope: Scope, path: str, request_id: str) -> None:

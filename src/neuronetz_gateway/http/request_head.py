@@ -13,6 +13,7 @@ _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,255})(?::[0-9]
 _LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) (\S+) HTTP/([0-9]\.[0-9])")  # RFC 9112 §3
 _SPOKEN = frozenset({"1.0", "1.1"})
 _KNOWN = frozenset(method.value.encode("ascii") for method in HTTPMethod)
+NO_REQUEST = "What came is no request of HTTP/1.1."
 _WITHOUT_CONTENT = frozenset({b"GET", b"HEAD"})
 
 
@@ -48,12 +49,18 @@ def failure_of(came: bytes) -> MalformedRequestError:
     line = came.lstrip(b"\r\n").partition(b"\n")[0].removesuffix(b"\r")
     found = _LINE.fullmatch(line)
     if found is None:
-        return MalformedRequestError("What came is no request of HTTP/1.1.")
+        return MalformedRequestError(NO_REQUEST)
     if found[3].decode("ascii") not in _SPOKEN:
         return _other_version()
     if found[1] not in _KNOWN:
         return MalformedRequestError("This method is not known here.", status=501)
     return MalformedRequestError("The head of the request is malformed.")
+
+
+def method_of(came: bytes) -> str:
+    """The method of what came, where it is one that exists; anything else may be a piece of what nobody may read."""
+    word = came.lstrip(b"\r\n").partition(b" ")[0]
+    return word.decode("ascii") if word in _KNOWN else ""
 
 
 def _other_version() -> MalformedRequestError:

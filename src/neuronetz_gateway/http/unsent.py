@@ -37,6 +37,7 @@ def bound_unsent(transport: asyncio.Transport, size_bytes: int) -> None:
 def reset(transport: asyncio.Transport) -> None:
     """Close at once, dropping what the kernel has too: else it would go on offering that for minutes."""
     connected = transport.get_extra_info("socket")
-    if connected is not None and not transport.is_closing():
-        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+    if connected is not None:
+        with suppress(OSError):  # it has been closed meanwhile
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
     transport.abort()
