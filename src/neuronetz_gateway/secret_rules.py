@@ -15,42 +15,45 @@ _DEFAULT_PASSWORDS = frozenset(
     {"admin", "changeme", "default", "example", "gateway", "password", "postgres", "redis", "secret", "test", "valkey"}
 )
 _OTHER_WAYS_IN = ("passfile", "sslcert", "krbsrvname", "gsslib")  # of libpq, in the query of DATABASE_URL
-_OTHER_VARIABLES = ("PGPASSWORD", "PGPASSFILE", "PGSSLCERT")
+_OTHER_VARIABLES = ("PGPASSFILE", "PGSSLCERT")
 
 
 def weakness_of(value: str) -> str | None:
     """What is wrong with a secret that a program made, to follow its name; None for nothing."""
     if len(value) < SECRET_CHARACTERS:
         return f"has under {SECRET_CHARACTERS} characters"
-    if len(set(value)) < _DISTINCT_CHARACTERS or any(word in value.lower() for word in _PLACEHOLDER_WORDS):
-        return "looks like a placeholder"
-    return None
+    return "looks like a placeholder" if _looks_like_a_placeholder(value) else None
 
 
 def password_weakness_of(url: str, environment: Mapping[str, str]) -> str | None:
     """What is wrong with the way into a store, to follow the name of the setting; None for nothing.
 
     On a network whoever reaches a store without a password has what it holds; on this machine a socket or the loopback
-    interface may do without, since who else lives here is the operator's to know. `environment` may have what libpq
-    reads there.
+    interface may do without, since who else lives here is the operator's to know. `environment` may have what asyncpg,
+    as libpq does, reads there where the address has none.
     """
     parts = split_url(url)
     if parts is None:
         return "is no address"
-    password = _password(parts)
+    environment = environment if _is_postgres(parts) else {}
+    password = _password(parts) or environment.get("PGPASSWORD") or None
     if password is not None and (password.lower() in _DEFAULT_PASSWORDS or password == unquote(parts.username or "")):
         return "has a password that everybody knows"
-    return _weakness_over_a_network(parts, password, environment) if _over_a_network(parts) else None
+    if not _over_a_network(parts, environment):
+        return None
+    return _weakness_over_a_network(parts, password, environment)
 
 
 def _weakness_over_a_network(parts: SplitResult, password: str | None, environment: Mapping[str, str]) -> str | None:
     if password is not None:
-        short = len(password) < _PASSWORD_CHARACTERS
-        return f"leads over a network by a password of under {_PASSWORD_CHARACTERS} characters" if short else None
+        if len(password) < _PASSWORD_CHARACTERS:
+            return f"leads over a network by a password of under {_PASSWORD_CHARACTERS} characters"
+        seems = _looks_like_a_placeholder(password)
+        return "leads over a network by a password that looks like a placeholder" if seems else None
     other_way = any(name in parse_qs(parts.query) for name in _OTHER_WAYS_IN) or any(
         environment.get(name) for name in _OTHER_VARIABLES
     )
-    if parts.scheme.startswith("postgresql") and other_way:
+    if _is_postgres(parts) and other_way:
         return None
     return "leads over a network without a password: whoever reaches that store has what it holds"
 
@@ -97,16 +100,30 @@ def files_open_to_others(
     return found
 
 
+def _looks_like_a_placeholder(value: str) -> bool:
+    return len(set(value)) < _DISTINCT_CHARACTERS or any(word in value.lower() for word in _PLACEHOLDER_WORDS)
+
+
+def _is_postgres(parts: SplitResult) -> bool:
+    return parts.scheme.startswith("postgresql")
+
+
 def _password(parts: SplitResult) -> str | None:
     """The password that an address carries, be it in its query; an empty one is none."""
-    given = unquote(parts.password) if parts.password else parse_qs(parts.query).get("password", [""])[0]
-    return given or None
+    if parts.password:
+        return unquote(parts.password)
+    given = parse_qs(parts.query).get("password", [""])
+    return given[-1 if _is_postgres(parts) else 0] or None  # of several asyncpg takes the last, redis-py the first
 
 
-def _over_a_network(parts: SplitResult) -> bool:
-    """Whether others can stand between us and the host, or reach it as we do."""
-    hosts = [host for given in parse_qs(parts.query).get("host", []) for host in given.split(",")]
-    hosts = hosts or ([parts.hostname] if parts.hostname else [])
+def _over_a_network(parts: SplitResult, environment: Mapping[str, str]) -> bool:
+    """Whether others can stand between us and the host, or reach it as we do.
+
+    The drivers take the host before the path, else those of the query, else asyncpg takes PGHOST, else what is here.
+    """
+    given = [unquote(parts.hostname)] if parts.hostname else parse_qs(parts.query).get("host", [])
+    given = given or [environment.get("PGHOST", "")]
+    hosts = [host for each in given if each for host in each.split(",")]
     return parts.scheme != "unix" and not all(_is_here(host) for host in hosts)
 
 

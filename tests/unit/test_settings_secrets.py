@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from neuronetz_gateway.secret_rules import password_weakness_of
 from neuronetz_gateway.settings import SettingsError, load_settings
 from tests.unit.test_settings import GOOD, PEPPER, keep, write
 
@@ -69,6 +70,56 @@ def test_what_is_strong_or_stays_on_this_machine_is_taken(tmp_path: Path, change
 def test_a_password_may_be_where_libpq_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
     load_settings(write(tmp_path / "gateway.env", **(GOOD | {"DATABASE_URL": "postgresql+asyncpg://g@db/g"})))
+
+
+PG = "postgresql+asyncpg://"
+OVER = "leads over a network"
+
+
+@pytest.mark.parametrize(
+    ("url", "environment", "said"),
+    [
+        # the host: of the address, else of its query, else of PGHOST
+        (PG + "g@db.internal/g?host=/run/postgresql", {}, f"{OVER} without"),
+        (PG + "g@db.internal/g?host=127.0.0.1", {}, f"{OVER} without"),
+        (PG + "g@127.0.0.1/g?host=db.internal", {"PGHOST": "db.internal"}, None),
+        (PG + "g@%2Frun%2Fpostgresql/g", {}, None),
+        (PG + "g@localhost,127.0.0.1/g", {}, None),
+        (PG + "g@localhost,db.internal/g", {}, f"{OVER} without"),
+        (PG + "g@/g?host=/run/postgresql", {"PGHOST": "db.internal"}, None),
+        (PG + "g@/g", {"PGHOST": "db.internal"}, f"{OVER} without"),
+        (PG + "g@/g", {"PGHOST": "/run/postgresql,db.internal"}, f"{OVER} without"),
+        (PG + "g@/g", {"PGHOST": "/run/postgresql"}, None),
+        (PG + "g@/g", {}, None),
+        ("redis://redis.internal/0?host=127.0.0.1", {}, f"{OVER} without"),
+        ("redis://127.0.0.1/0?host=redis.internal", {}, None),
+        ("redis:///0?host=redis.internal", {}, f"{OVER} without"),
+        ("redis:///0", {"PGHOST": "db.internal"}, None),
+        # the password: of the address, else of its query, the last one for Postgres, else of PGPASSWORD
+        (PG + "g@db.internal/g", {"PGPASSWORD": PASSWORD}, None),
+        (PG + "g@db.internal/g", {"PGPASSWORD": "q7q7q8"}, f"{OVER} by a password of under 15"),
+        (PG + "g@127.0.0.1/g", {"PGPASSWORD": "postgres"}, "has a password that everybody knows"),
+        (PG + "q7q7@127.0.0.1/g", {"PGPASSWORD": "q7q7"}, "has a password that everybody knows"),
+        (PG + f"g:{PASSWORD}@db.internal/g", {"PGPASSWORD": "q7q7q8"}, None),
+        (PG + f"g@db.internal/g?password={PASSWORD}", {"PGPASSWORD": "q7q7q8"}, None),
+        (PG + f"g@db.internal/g?password={PASSWORD}&password=q7q7q8", {}, f"{OVER} by a password of under 15"),
+        (f"redis://redis.internal?password=q7q7q8&password={PASSWORD}", {}, f"{OVER} by a password of under 15"),
+        ("redis://redis.internal", {"PGPASSWORD": PASSWORD}, f"{OVER} without"),
+        # what a person puts there until it is put right
+        (PG + "g:change-me-in-production-q7@db.internal/g", {}, f"{OVER} by a password that looks like a placeholder"),
+        (PG + "g@db.internal/g", {"PGPASSWORD": "Q7-Example-0123456789"}, f"{OVER} by a password that looks like a pl"),
+        ("rediss://:q7q7q7q7q7q7q7q7q7q7@redis.internal", {}, f"{OVER} by a password that looks like a placeholder"),
+        ("redis://:q7q7q7q7q7q7q7q7q7q7@127.0.0.1", {}, None),
+    ],
+)
+def test_host_and_password_are_judged_as_the_driver_takes_them(
+    url: str, environment: dict[str, str], said: str | None
+) -> None:
+    """A `host` in the query passed for where asyncpg, redis-py connect to, though both take the one before the path
+    first; PGHOST was read by the driver alone; any PGPASSWORD would do, as would fifteen letters x."""
+    weakness = password_weakness_of(url, environment)
+    assert weakness is None if said is None else (weakness or "").startswith(said)
+    assert "q7" not in (weakness or "").lower()
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o644, 0o666, 0o602, 0o777])
