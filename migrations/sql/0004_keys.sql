@@ -27,6 +27,19 @@ end $$
 create trigger key_policies_version after insert or update or delete on key_policies
   for each row execute function key_policies_version_r1()
 -- ;;
+-- TRUNCATE fires no trigger of a row, nor does it say whose rows they were: the version of every key moves.
+create function key_rows_truncated_r1() returns trigger language plpgsql as $$
+begin
+  update api_keys set version = version + 1;
+  return null;
+end $$
+-- ;;
+create trigger key_policies_truncated after truncate on key_policies
+  for each statement execute function key_rows_truncated_r1()
+-- ;;
+create trigger key_limits_truncated after truncate on key_limits
+  for each statement execute function key_rows_truncated_r1()
+-- ;;
 -- Apart from api_keys, so that no good use of a key touches a row that the ledger reads.
 create table key_uses (
   api_key_id uuid primary key references api_keys on delete cascade,

@@ -71,7 +71,7 @@ def test_keys_go_forth_and_back_and_forth_again_without_becoming_wider(old: Stor
     after = seen(old)
     # Dead rather than good from anywhere; a version for all that lost something, so that no cache still has it.
     assert after == {
-        "nz_plain": (1, False), "nz_near": (3, True), "nz_nowhere": (3, True), "nz_policed": (3, False),
+        "nz_plain": (1, False), "nz_near": (3, True), "nz_nowhere": (3, True), "nz_policed": (4, True),
         "nz_dead": (3, True),
     }  # fmt: skip
     assert own(old, "revoked_at")["nz_dead"].year == 2020
@@ -83,6 +83,45 @@ def test_keys_go_forth_and_back_and_forth_again_without_becoming_wider(old: Stor
     assert asyncio.run(old.fetch("select 1 from key_policies union all select 1 from key_uses")) == []
     execute(old, "update api_keys set allowed_networks = '{}' where prefix = 'nz_plain'")
     assert seen(old)["nz_plain"] == (3, False)
+
+
+@pytest.mark.promise("P4")
+@pytest.mark.parametrize(
+    ("policy", "dead"),
+    [
+        ("max_images = 0", True),
+        ("max_embedding_inputs = 5", True),
+        ("max_logprobs = 0", True),
+        ("allow_context = false", True),
+        ("max_keep_alive_seconds = 60, may_load_models = true", True),
+        ("max_keep_alive_seconds = 60", False),
+        ("max_num_ctx = 8192, allow_raw = true, allow_context = true", False),
+        ("allow_raw = false", False),
+    ],
+)
+def test_a_key_whose_policy_the_release_before_would_not_hold_to_is_revoked(
+    old: Stores, policy: str, dead: bool
+) -> None:
+    """The release before bounds neither images nor texts to embed, gives 20 logprobs, takes any context, lets loads
+    last: a key that was held to less went back as one that may do all of it, without a word."""
+    migrate(old.database_url)
+    execute(
+        old,
+        "insert into key_policies (api_key_id, tenant_id) select id, tenant_id from api_keys where prefix = 'nz_near'",
+        "update api_keys set revoked_at = '2020-01-01' where prefix = 'nz_dead'",
+        # the old ones of rotations, which live on for a while
+        "update api_keys set revoked_at = '2100-01-01' where prefix in ('nz_near', 'nz_nowhere')",
+        "update api_keys set allowed_networks = '{}' where prefix = 'nz_nowhere'",
+        "insert into key_policies (api_key_id, tenant_id, max_images) select id, tenant_id, 0 from api_keys"
+        " where prefix = 'nz_dead'",
+    )
+    for change in policy.split(", "):
+        table, where = ("api_keys", "prefix = 'nz_near'") if "may_load" in change else ("key_policies", "true")
+        execute(old, f"update {table} set {change} where {where}")  # noqa: S608 - literals of this file
+    downgrade(old.database_url, "0003")
+    gone = {prefix for prefix, is_gone in own(old, "revoked_at <= now()").items() if is_gone}
+    assert gone == {"nz_dead", "nz_nowhere"} | ({"nz_near"} if dead else set())
+    assert own(old, "revoked_at")["nz_dead"].year == 2020
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,22 @@ async def test_every_change_of_a_keys_limits_moves_the_keys_version(world: World
     assert await _versions(world, principal) == (1, 4)
 
 
+@pytest.mark.parametrize(
+    ("table", "column"), [("key_policies", "max_images"), ("key_limits", "rpm")], ids=["policies", "limits"]
+)
+async def test_emptying_what_keys_have_of_their_own_moves_the_version_of_each(
+    world: World, table: str, column: str
+) -> None:
+    """No trigger of a row fires on TRUNCATE: the caches went on with policies and limits that were gone."""
+    principals = [await world.caller(), await world.caller()]
+    insert = f"insert into {table} (api_key_id, tenant_id, {column}) values ($1, $2, 10)"  # noqa: S608 - of this file
+    await world.sql(insert, principals[0].api_key_id, principals[0].tenant_id)
+    before = [(await _versions(world, principal))[1] for principal in principals]
+    await world.sql(f"truncate {table}")
+    after = [(await _versions(world, principal))[1] for principal in principals]
+    assert after == [version + 1 for version in before]
+
+
 async def test_a_version_never_goes_back(world: World) -> None:
     principal = await world.caller()
     await world.sql("update tenants set status = 'suspended' where id = $1", principal.tenant_id)
