@@ -15,6 +15,7 @@ from neuronetz_gateway.cli.records import (
     limit_cells,
     limits_words,
     networks_words,
+    own_rules_words,
 )
 from neuronetz_gateway.cli.runtime import actor, run
 from neuronetz_gateway.domain.api_key import ApiKey
@@ -105,7 +106,7 @@ def list_keys(
         output.remark(f"Tenant {tenant} has no key yet. To make one:  {first}")
         return
     output.table(
-        ("!PREFIX", "NAME", "STATUS", "MODELS", ">RPM", ">TPM", ">AT ONCE", "EXPIRES", "LAST USED"),
+        ("!PREFIX", "NAME", "STATUS", "MODELS", ">RPM", ">TPM", ">AT ONCE", "OWN RULES", "EXPIRES", "LAST USED"),
         (
             (
                 key.prefix,
@@ -113,6 +114,7 @@ def list_keys(
                 key_status(key, now),
                 key_models_words(key, "-"),
                 *limit_cells(key.limits),
+                own_rules_words(key),
                 output.instant(key.expires_at),
                 output.instant(key.last_used_at),
             )

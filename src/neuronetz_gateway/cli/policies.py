@@ -135,10 +135,22 @@ def _seconds(text: str) -> Change:
     word = text.strip().lower()
     if word == _INHERIT:
         return None
-    seconds = 0 if word == _NONE else int(parsing.span("--keep-alive", text).total_seconds())
-    if seconds > _LONGEST_SECONDS:
-        raise InvalidRequestError(f"--keep-alive takes {_LONGEST_SECONDS // 86_400}d at most.")
+    if word == _NONE:
+        return 0
+    seconds = _span_seconds(text)
+    if seconds is None or seconds > _LONGEST_SECONDS:
+        raise InvalidRequestError(
+            f"--keep-alive takes a length of time up to {_LONGEST_SECONDS // 86_400}d such as 90s, 30m or 12h, or the "
+            f"words {_NONE} or {_INHERIT}."
+        )
     return seconds
+
+
+def _span_seconds(text: str) -> int | None:
+    try:
+        return int(parsing.span("--keep-alive", text).total_seconds())
+    except InvalidRequestError:  # whose bound is another one, nor does it know the words
+        return None
 
 
 def _answer(option: str) -> Callable[[str], Change]:

@@ -112,6 +112,12 @@ def key_models_words(key: ApiKey, inherits: str = "as its tenant") -> str:
     return f"{words}; may load and unload" if key.may_load_models else words
 
 
+def own_rules_words(key: ApiKey) -> str:
+    """Which rules a key has of its own besides its limits; a dash where it has none."""
+    rules = (("networks", key.allowed_networks), ("policy", key.policy))
+    return ", ".join(name for name, own in rules if own is not None) or "-"
+
+
 def networks_words(key: ApiKey) -> str:
     """From where a key may be used, in words."""
     return "anywhere" if key.allowed_networks is None else ", ".join(key.allowed_networks) or "nowhere"

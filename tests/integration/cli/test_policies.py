@@ -90,6 +90,20 @@ def test_a_rotated_key_keeps_its_networks_and_its_policy(env_file: Path, prefix:
     assert [key["policy"] is None for key in listed(env_file)] == [False, True]
 
 
+def test_the_table_says_which_keys_have_rules_of_their_own(env_file: Path, prefix: str) -> None:
+    """An operator saw of no key in the table that it was good from nowhere, or might ask for less than the others."""
+
+    def rules() -> str:
+        head, row = command("list-keys", "--tenant", "acme", env_file=env_file).out.splitlines()
+        return row[head.index("OWN RULES") : head.index("EXPIRES")].strip()
+
+    assert rules() == "-"
+    command("set-networks", "--key", prefix, "--allow", "", env_file=env_file)
+    assert rules() == "networks"
+    command("set-policy", "--key", prefix, "--images", "0", env_file=env_file)
+    assert rules() == "networks, policy"
+
+
 @pytest.mark.usefixtures("prefix")
 def test_the_last_use_is_listed(env_file: Path, stores: Stores) -> None:
     def table() -> list[str]:

@@ -8,6 +8,7 @@ from neuronetz_gateway.errors import NotFoundError
 from tests.support.commands import command
 
 KEY = "nz_" + "A1b2C3d4E" + "s" * 32
+KEEP_ALIVE = "--keep-alive takes a length of time up to 365d such as 90s, 30m or 12h, or the words none or inherit."
 
 
 def test_every_command_of_the_contract_is_there() -> None:
@@ -68,8 +69,10 @@ def test_the_page_of_a_group_names_its_commands(group: str) -> None:
         (["set-networks", "--key", "nz_A1b2C3d4E", "--allow", ",".join(["::1"] * 201)], "200 networks at most"),
         (["set-networks", "--anywhere"], "Missing option '--key'."),
         (["set-policy", "--key", "nz_A1b2C3d4E"], "--keep-alive, --num-ctx"),
-        (["set-policy", "--key", "nz_A1b2C3d4E", "--keep-alive", "soon"], "--keep-alive takes a length of time"),
-        (["set-policy", "--key", "nz_A1b2C3d4E", "--keep-alive", "366d"], "--keep-alive takes 365d at most"),
+        (["set-policy", "--key", "nz_A1b2C3d4E", "--keep-alive", "soon"], KEEP_ALIVE),
+        (["set-policy", "--key", "nz_A1b2C3d4E", "--keep-alive", "600"], KEEP_ALIVE),
+        (["set-policy", "--key", "nz_A1b2C3d4E", "--keep-alive", "366d"], KEEP_ALIVE),
+        (["set-policy", "--key", "nz_A1b2C3d4E", "--keep-alive", "999999999999999999d"], KEEP_ALIVE),
         (["set-policy", "--key", "nz_A1b2C3d4E", "--num-ctx", "-1"], "--num-ctx takes a whole number from 0"),
         (["set-policy", "--key", "nz_A1b2C3d4E", "--num-ctx", "2147483648"], "to 2147483647 or the words none or"),
         (["set-policy", "--key", "nz_A1b2C3d4E", "--images", "none"], "--images takes a whole number from 0"),
