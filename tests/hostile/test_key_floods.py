@@ -114,7 +114,7 @@ async def test_a_thousand_unknown_keys_a_second_keep_nobody_from_being_served(
 ) -> None:
     env_file = write_env_file(env_path, make_settings(stores, ollama.base_url, **REAL))
     async with gateway_process(env_file) as gateway:
-        await _unknown_keys(gateway, management, ollama, 3)
+        await _unknown_keys(gateway, management, ollama, 2)
 
 
 @pytest.mark.full

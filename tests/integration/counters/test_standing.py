@@ -72,11 +72,11 @@ class Traffic:
 async def test_what_is_told_equals_a_count_of_our_own(connection: BatchedRedis, scope: str) -> None:
     """Also what a look tells: it reads with the same script as an admission, so neither can disagree."""
     traffic = Traffic(WarmingCounters(connection, window_seconds=1), *LIMITS[scope])
-    for step in range(400):
+    for step in range(240):
         await traffic.step()
         if step % 10 == 0:
             await asyncio.sleep(0.1)
-        if step == 250:
+        if step == 150:
             await asyncio.sleep(2.2)  # idle for longer than a window
     assert traffic.refused_by >= {f"{scope}.rpm", f"{scope}.tpm"}, "hardly any limit was touched"
 
