@@ -111,6 +111,7 @@ CHAT_COMPLETIONS = Endpoint(
             prompt_bound=prompt_bound.of_messages_in_parts,
             output_asked=output_asked,
             streams_by_default=False,
+            in_parts=True,
             usage_wanted=usage_wanted,
         ),
         write=write_generation,

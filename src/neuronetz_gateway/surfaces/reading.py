@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from neuronetz_gateway.domain.model_facts import CONTEXT_STEP, ModelFacts
 from neuronetz_gateway.domain.model_name import ModelNameError, canonical
@@ -31,7 +30,7 @@ class Reader:
 
     subject is the field that holds what the model works on. An empty one loads or unloads the model on an endpoint that
     is loadable, which only some keys may ask for; elsewhere it is refused. batched says that the subject may be a list
-    of texts, each worked on by itself.
+    of texts, each worked on by itself, in_parts that Ollama makes a message of each part of a content in it.
     streams_by_default None means that the endpoint never streams.
     """
 
@@ -40,6 +39,7 @@ class Reader:
     prompt_bound: PromptBound
     output_asked: OutputAsked = no_output
     batched: bool = False
+    in_parts: bool = False
     loadable: bool = False
     streams_by_default: bool | None = None
     usage_wanted: Callable[[JsonObject], bool] = never
@@ -78,18 +78,18 @@ class Reader:
 
     def _check_subject(self, body: JsonObject, rules: RequestRules) -> None:
         name, subject = self.subject, body.get(self.subject)
-        if not subject or _without_content(subject):
+        if not subject or (self.in_parts and _without_content(subject)):
             raise InvalidRequestError(f"'{name}' is missing or empty: there is nothing to work on.", field=name)
         if self.batched and type(subject) is list and len(subject) > (most := rules.policy.max_embedding_inputs):
             raise RequestBeyondPolicyError(f"'{name}' holds more than {most} texts; send fewer.", field=name)
 
 
-def _without_content(subject: Any) -> bool:
-    """Whether Ollama, which makes a message of each part, would be left without any, by which it loads the model.
+def _without_content(subject: list[JsonObject]) -> bool:
+    """Whether no message has a part: Ollama would be left without any message, by which it loads the model.
 
-    Most lists are decided by their first item.
+    Most lists are decided by their first message.
     """
-    return type(subject) is list and all(type(item) is dict and item.get("content") == [] for item in subject)
+    return all(message.get("content") == [] for message in subject)
 
 
 def named_model(body: JsonObject, field: str = "model") -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from neuronetz_gateway.domain.usage import MeterReading
 from neuronetz_gateway.errors import InvalidRequestError
-from neuronetz_gateway.surfaces import anthropic, loading, ollama, openai
+from neuronetz_gateway.surfaces import loading, ollama, openai
 from neuronetz_gateway.surfaces.surface import Call, Endpoint, Inference, RequestRules
 
 LOADABLE = [(ollama.CHAT, "messages", []), (ollama.GENERATE, "prompt", "")]
@@ -174,7 +174,6 @@ def test_messages_without_any_content_are_nothing_to_work_on(messages: list[obje
     error = refusal(openai.CHAT_COMPLETIONS, {"messages": messages})
     assert error.field == "messages"
     assert error.message == "'messages' is missing or empty: there is nothing to work on."
-    assert refusal(anthropic.MESSAGES, {"messages": messages[-1:], "max_tokens": 5}).field == "messages"
 
 
 @pytest.mark.parametrize("messages", [[ASKED, CALLED], [CALLED, ASKED], [NO_PARTS, ASKED], [{"role": "user"}]])
