@@ -157,8 +157,7 @@ class CallerConnection(HttpToolsProtocol):
         if self._deaf:
             return
         self._overhead_bytes = 0
-        if self.expect_100_continue and not self.cycle.response_started:
-            self.cycle.keep_alive = self._keeps and not self._serving.draining
+        self._keep_where_promised()
         if self.cycle.response_complete and not self.transport.is_closing():
             self._leave_unread(len(body))
         super().on_body(body)
@@ -168,6 +167,7 @@ class CallerConnection(HttpToolsProtocol):
             return
         self._overhead_bytes = 0
         self._message_open = False
+        self._keep_where_promised()
         if self.cycle.response_complete:
             self._lift_deadline()
         if self.transport.is_closing():
@@ -208,7 +208,7 @@ class CallerConnection(HttpToolsProtocol):
         if self._busy:
             self.cycle.keep_alive = False
             if in_body and not self.cycle.response_started:
-                break_off(self.cycle)
+                break_off(self.cycle, self._refused)
             # else what is no request stands behind one, which is answered first
         elif in_body:
             self._wire.close()  # a second answer would be taken for the one of the next request
@@ -228,6 +228,11 @@ class CallerConnection(HttpToolsProtocol):
             self._refuse(error)
         if version == "1.0":
             self.expect_100_continue = False  # RFC 9110 §10.1.1: it would not understand the answer
+
+    def _keep_where_promised(self) -> None:
+        """The body comes, though nobody has asked for it: nothing in doubt follows the answer then."""
+        if self.expect_100_continue and not self.cycle.response_started:
+            self.cycle.keep_alive = self._keeps and not self._serving.draining
 
     def _refuse(self, error: MalformedRequestError) -> NoReturn:
         """End the parser from within one of its callbacks; it then asks for the refusal (send_400_response)."""

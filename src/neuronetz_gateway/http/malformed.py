@@ -39,17 +39,18 @@ def refusal(error: MalformedRequestError, scope: Scope, target: bytes, headers: 
     return head if scope["method"] == "HEAD" else head + body
 
 
-def break_off(cycle: RequestResponseCycle) -> None:
+def break_off(cycle: RequestResponseCycle, error: MalformedRequestError | None) -> None:
     """Tell the application, which waits for the rest of a body, that it is none: it is the one that answers."""
     scope: Scope = cycle.scope  # type: ignore[assignment]  # uvicorn's own type knows the keys of a plain request alone
-    scope[_BROKEN] = True
+    scope[_BROKEN] = error or MalformedRequestError("The chunks of the body are malformed.")
     cycle.message_event.set()
 
 
 def check_unbroken(scope: Scope) -> None:
     """Raises MalformedRequestError: the body breaks off in what is no part of one."""
-    if _BROKEN in scope:
-        raise MalformedRequestError("The chunks of the body are malformed.")
+    error = scope.get(_BROKEN)
+    if isinstance(error, MalformedRequestError):
+        raise error
 
 
 def _tell(error: MalformedRequestError, scope: Scope, path: str, request_id: str) -> None:
