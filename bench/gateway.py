@@ -1,61 +1,67 @@
 """The gateway under test, with its embedded stores, as `quickstart` starts it."""
 
 import json
+import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.children import stop
+
 START_SECONDS = 120
-STOP_SECONDS = 20
 PROGRAM = str(Path(sys.executable).with_name("neuronetz-gateway"))
+# Bounds of the whole process, raised above what the cases put on it: else 2,000 streams would be refused, and all but
+# the first sixty unknown keys of a minute be told 429.
+ENVIRONMENT = {"UPSTREAM_MAX_IN_FLIGHT": "8192", "AUTH_FAILURES_PER_MINUTE": "1000000000"}
 
 
 class GatewayError(RuntimeError):
-    """The gateway did not come up, or refused a command."""
+    """The gateway did not come up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
     process: subprocess.Popen[bytes]
     base_url: str
-    api_key: str
+    env_file: Path
+    tenant: str
+    bearer: dict[str, str] = field(repr=False)
 
 
-def start(folder: Path, port: int, upstream: str) -> Gateway:
-    """Start it, with limits and budgets that are counted but never reached.
+def start(data_dir: Path, port: int, upstream: str) -> Gateway:
+    """The gateway with its stores below it.
 
     Raises:
-        GatewayError: it ended, was silent for two minutes, or refused a command.
+        GatewayError: it ended, or was silent for two minutes.
     """
-    data = folder / "gateway"
-    command = [PROGRAM, "quickstart", "--data-dir", str(data), "--port", str(port), "--upstream", upstream, "--json"]
-    out, log = folder / "gateway.out", folder / "gateway.log"
+    words = ["quickstart", "--data-dir", str(data_dir), "--port", str(port), "--upstream", upstream]
+    process, told = _started(words, data_dir.with_suffix(".log"))
+    url = str(told["base_url"]).rstrip("/")
+    bearer = {"Authorization": f"Bearer {told['api_key']}"}
+    return Gateway(process, url, Path(told["env_file"]), str(told["tenant"]), bearer)
+
+
+def start_workers(beside: Gateway, workers: int, port: int, log: Path) -> subprocess.Popen[bytes]:
+    """Several workers on another port, on the stores of a gateway that runs; raises GatewayError as above."""
+    words = ["serve", "--workers", str(workers), "--port", str(port), "--env-file", str(beside.env_file)]
+    return _started(words, log)[0]
+
+
+def _started(words: list[str], log: Path) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
+    out = log.with_suffix(".out")
     # Files, not pipes: nobody would read on, and a full pipe stops the writer.
     with out.open("wb") as stdout, log.open("wb") as stderr:
-        process = subprocess.Popen(command, stdout=stdout, stderr=stderr)
+        process = subprocess.Popen(
+            [PROGRAM, *words, "--json"], stdout=stdout, stderr=stderr, env=os.environ | ENVIRONMENT
+        )
     try:
-        told = _first_line(process, out, log)
-        where = ["--env-file", str(told["env_file"]), "--tenant", str(told["tenant"])]
-        _command("set-limits", *where, "--rpm", "100000000", "--tpm", "1000000000000", "--concurrent", "100000")
-        _command("set-budget", *where, "--daily", "1000000000000", "--monthly", "30000000000000")
-        _command("set-models", *where, "--allow-all")
+        return process, _first_line(process, out, log)
     except BaseException:
         stop(process)
         raise
-    return Gateway(process, str(told["base_url"]).rstrip("/"), str(told["api_key"]))
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask it to end; kill it if it does not."""
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def _first_line(process: subprocess.Popen[bytes], out: Path, log: Path) -> dict[str, Any]:
@@ -66,10 +72,4 @@ def _first_line(process: subprocess.Popen[bytes], out: Path, log: Path) -> dict[
             told: dict[str, Any] = json.loads(line)
             return told
         time.sleep(0.1)
-    raise GatewayError(f"quickstart said nothing; the end of its log:\n{log.read_text(errors='replace')[-2000:]}")
-
-
-def _command(*arguments: str) -> None:
-    done = subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, timeout=60, check=False)
-    if done.returncode != 0:
-        raise GatewayError(f"{arguments[0]} failed: {done.stderr[-2000:]}")
+    raise GatewayError(f"the gateway said nothing; the end of its log:\n{log.read_text(errors='replace')[-2000:]}")

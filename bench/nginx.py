@@ -37,11 +37,11 @@ http {{
 """
 
 
-def start(folder: Path, port: int, upstream_port: int) -> subprocess.Popen[bytes] | None:
-    """A running nginx; None where there is none on the PATH."""
-    program = shutil.which("nginx")
-    if program is None:
-        return None
+def program() -> str | None:
+    return shutil.which("nginx")
+
+
+def start(program: str, folder: Path, port: int, upstream_port: int) -> subprocess.Popen[bytes]:
     config = folder / "nginx.conf"
     config.write_text(CONFIG.format(folder=folder, port=port, upstream_port=upstream_port))
     return subprocess.Popen([program, "-c", str(config), "-p", str(folder), "-e", str(folder / "error.log")])

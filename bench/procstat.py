@@ -1,21 +1,23 @@
 """CPU time, memory, affinity of processes, from /proc."""
 
+import contextlib
 import os
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _LISTEN = "0A"
+# Where each part runs; on a machine with fewer cores the last one takes what is left.
+PROXY_CORE, LOAD_CORE, UPSTREAM_CORE, STORES_CORE = range(4)
 
 
 def tree(pid: int) -> list[int]:
     """The process with all its descendants."""
     children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            parent = _fields(int(entry.name))
-            if parent is not None:
-                children.setdefault(int(parent[1]), []).append(int(entry.name))
+    for other in everyone():
+        fields = _fields(other)
+        if fields is not None:
+            children.setdefault(int(fields[1]), []).append(other)
     found, waiting = [], [pid]
     while waiting:
         found.append(waiting.pop())
@@ -55,16 +57,18 @@ def listeners(pids: list[int], port: int) -> list[int]:
     return [pid for pid in pids if inodes & _open_files(pid)]
 
 
-def pin(pids: list[int], core: int) -> None:
-    """Keep all threads of these processes on one core; on a machine with a single core nothing is done."""
-    if (os.cpu_count() or 1) <= core or not hasattr(os, "sched_setaffinity"):
-        return
+def everyone() -> list[int]:
+    """Every process that can be seen."""
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def pin(pids: list[int], *cores: int) -> None:
+    """Keep all threads of these processes on some cores."""
+    last = (os.cpu_count() or 1) - 1
     for pid in pids:
         for thread in _threads(pid):
-            try:
-                os.sched_setaffinity(thread, {core})
-            except ProcessLookupError:
-                continue
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(thread, {min(core, last) for core in cores})
 
 
 def _threads(pid: int) -> list[int]:

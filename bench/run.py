@@ -2,77 +2,76 @@
 
 import argparse
 import contextlib
-import json
-import os
-import platform
+import resource
 import tempfile
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from bench import load, procstat, report
-from bench.cases import CASES, Case
-from bench.targets import OTHER_CORE, Target, direct, given, through_gateway, through_nginx
+from bench import chart, report, results, targets_file, tenancy
+from bench.cases import CASES, Case, chosen
+from bench.gateway_targets import gateway_target, running_gateway, workers_target
+from bench.measuring import Rounds
+from bench.targets import PLAIN_PROXIES, Target, direct, through_proxy
 
-RESULTS = Path(__file__).parent / "results"
-
-
-def measure(case: Case, target: Target, seconds: float) -> report.Row:
-    """One round of one case at one target; us are processor time for one unit."""
-    before = {name: procstat.cpu_seconds(pids) for name, pids in target.processes().items()}
-    body, headers = case.body, dict(target.headers)
-    url = target.base_url + "/api/chat"
-    told = load.start(load.Load(url, headers, body, case.connections, seconds, paced=case.paced, core=OTHER_CORE))
-    row: report.Row = {"case": case.name, "target": target.name} | told
-    units = told["records"] if case.paced else told["answers"] * case.records_per_answer
-    row["per_second"] = units / told["seconds"]
-    for name, pids in target.processes().items():  # asked again: Postgres may have started a backend meanwhile
-        row[f"{name}_us"] = (procstat.cpu_seconds(pids) - before.get(name, 0.0)) * 1e6 / max(1, units)
-        row[f"{name}_rss_mib"] = procstat.rss_bytes(pids) / 2**20
-    return row
+ALL_TARGETS = ("direct", *PLAIN_PROXIES, "gateway")
 
 
-def run(targets: list[Target], cases: list[Case], rounds: int, seconds: float) -> list[report.Row]:
-    """Every target in turn, round after round, so that a noisy minute hurts all alike."""
-    rows = []
-    for case in cases:
-        for number in range(1, rounds + 1):
-            for target in targets:
-                rows.append(measure(case, target, seconds) | {"round": number})
-                print(f"{case.name}, round {number}: {target.name} {rows[-1]['per_second']:,.0f}/s", flush=True)
-    return rows
-
-
-def save(rows: list[report.Row], summary: list[report.Row]) -> Path:
-    RESULTS.mkdir(exist_ok=True)
-    file = RESULTS / time.strftime("%Y%m%d-%H%M%S.json")
-    machine = {"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
-    file.write_text(json.dumps({"machine": machine, "medians": summary, "rounds": rows}, indent=1))
-    return file
-
-
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3, help="of each round, paced streams apart")
-    parser.add_argument("--case", action="append", choices=sorted({case.group for case in CASES}))
-    parser.add_argument("--targets", default="direct,nginx,gateway")
-    parser.add_argument("--other", action="append", default=[], metavar="NAME=URL[,key=KEY][,pid=PID]")
-    arguments = parser.parse_args()
-    wanted = arguments.targets.split(",")
-    cases = [case for case in CASES if arguments.case is None or case.group in arguments.case]
+    parser.add_argument("--case", action="append", default=[], metavar="NAME", help="a case or a group of them")
+    parser.add_argument("--list", action="store_true", help="show the cases")
+    parser.add_argument("--targets", default=",".join(ALL_TARGETS))
+    parser.add_argument("--targets-file", type=Path, metavar="FILE", help="other gateways: targets.example.toml")
+    parser.add_argument(
+        "--workers", type=int, default=0, metavar="N", help="the gateway on N workers too, in all cases"
+    )
+    parser.add_argument("--upstream-port", type=int, default=0, metavar="PORT", help="for gateways of --targets-file")
+    parser.add_argument("--chart", type=Path, metavar="FILE", help="a PNG; without it beside the JSON")
+    return parser.parse_args()
+
+
+@contextlib.contextmanager
+def targets(given: argparse.Namespace, cases: list[Case]) -> Iterator[list[Target]]:
+    """All targets, running; what is left out is said aloud."""
+    wanted = given.targets.split(",")
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-        upstream = stack.enter_context(direct())
-        targets: list[Target | None] = [upstream] if "direct" in wanted else []
-        if "nginx" in wanted:
-            targets.append(stack.enter_context(through_nginx(folder, upstream)))
+        upstream = stack.enter_context(direct(given.upstream_port))
+        found: list[Target | None] = [upstream] if "direct" in wanted else []
+        found += [
+            stack.enter_context(through_proxy(name, folder, upstream)) for name in PLAIN_PROXIES if name in wanted
+        ]
         if "gateway" in wanted:
-            targets.append(stack.enter_context(through_gateway(folder, upstream)))
-        targets += [given(text) for text in arguments.other]
-        rows = run([target for target in targets if target is not None], cases, arguments.rounds, arguments.seconds)
+            running = stack.enter_context(running_gateway(folder / "gateway", upstream.base_url))
+            ring = tenancy.prepare(running, {case.keys for case in cases})
+            found.append(gateway_target(running, ring))
+            if workers := given.workers or 2 * any(case.of_workers for case in cases):
+                beside = workers_target(running, ring, workers, every_case=given.workers > 0)
+                found.append(stack.enter_context(beside))
+        if given.targets_file is not None:
+            found += targets_file.read(given.targets_file)
+        yield [target for target in found if target is not None]
+
+
+def main() -> None:
+    given = arguments()
+    if given.list:
+        print("\n".join(f"{case.group:9} {case.name}" for case in CASES))
+        return
+    cases = chosen(given.case)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # inherited by all that is started here
+    with targets(given, cases) as found:
+        rounds = Rounds(found, given.seconds)
+        rows = [row for case in cases for row in rounds.of(case, given.rounds)]
     summary = report.medians(rows)
-    print("\n" + report.table(summary))
-    print(f"\nwritten to {save(rows, summary)}")
+    print(f"\n{report.tables(summary)}\n")
+    print("idle RSS in MiB: " + ", ".join(f"{name} {mib:.0f}" for name, mib in rounds.idle_mib.items() if mib))
+    asked = {"rounds": given.rounds, "seconds": given.seconds}
+    file = results.save("run", {"asked": asked, "idle_mib": rounds.idle_mib, "medians": summary, "rounds": rows})
+    print(f"written to {file}, {chart.draw(summary, given.chart or file.with_suffix('.png'))}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What can be measured: the upstream itself, nginx, the gateway, any other URL."""
+"""What can be measured: the upstream itself, plain proxies before it, the gateway, anything that runs already."""
 
 import contextlib
 import socket
@@ -10,10 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bench import gateway, nginx, procstat
+from bench import caddy, nginx, procstat
+from bench.cases import OLLAMA_BODY, Case, Keys
+from bench.children import stop
+from bench.tenancy import KeyRing
 
-PROXY_CORE, OTHER_CORE = 0, 1
 START_SECONDS = 20
+CHAT = "/api/chat"
+PLAIN_PROXIES = {"nginx": (nginx.program, nginx.start), "caddy": (caddy.program, caddy.start)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +25,23 @@ class Target:
     """Where to send the load, with whose processor time is counted; `processes` gives pids by part."""
 
     name: str
-    base_url: str
+    url: str
     headers: dict[str, str] = field(default_factory=dict)
+    body: str = OLLAMA_BODY
     processes: Callable[[], dict[str, list[int]]] = dict
+    keys: KeyRing | None = None  # of the gateway alone
+    every_case: bool = True  # else those alone that compare workers
+
+    def takes(self, case: Case) -> bool:
+        """Whether the case means this target: those of keys or workers are the gateway's own."""
+        if not self.every_case:
+            return case.of_workers
+        return self.keys is not None or not (case.of_workers or case.keys is not Keys.OWN)
+
+    @property
+    def base_url(self) -> str:
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc}"
 
 
 def free_port() -> int:
@@ -32,75 +50,38 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def given(text: str) -> Target:
-    """`name=URL[,key=API_KEY][,pid=PID]`: any other gateway that is already running."""
-    name, _, rest = text.partition("=")
-    url, *others = rest.split(",")
-    options = dict(part.split("=", 1) for part in others)
-    headers = {"Authorization": f"Bearer {options['key']}"} if "key" in options else {}
-    pid = int(options["pid"]) if "pid" in options else None
-    return Target(name, url.rstrip("/"), headers, lambda: {"proxy": procstat.tree(pid)} if pid else {})
-
-
 @contextlib.contextmanager
-def direct() -> Iterator[Target]:
-    """The fast fake Ollama; every other target stands before it."""
-    port = free_port()
+def direct(port: int = 0) -> Iterator[Target]:
+    """The fast fake Ollama, on a free port without another; every other target stands before it."""
+    port = port or free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "bench.fast_ollama", "--port", str(port)], stdout=subprocess.DEVNULL
     )
     try:
         _wait_for(port, process)
-        procstat.pin([process.pid], OTHER_CORE)
-        yield Target("direct", f"http://127.0.0.1:{port}")
+        procstat.pin([process.pid], procstat.UPSTREAM_CORE)
+        yield Target("direct", f"http://127.0.0.1:{port}{CHAT}")
     finally:
-        gateway.stop(process)
+        stop(process)
 
 
 @contextlib.contextmanager
-def through_nginx(folder: Path, upstream: Target) -> Iterator[Target | None]:
-    """None, said aloud, where there is no nginx."""
-    port = free_port()
-    process = nginx.start(folder, port, _port(upstream))
-    if process is None:
-        print("nginx is not on the PATH: left out", file=sys.stderr)
+def through_proxy(name: str, folder: Path, upstream: Target) -> Iterator[Target | None]:
+    """nginx or caddy; None, said aloud, where its program is missing."""
+    (program, start), port = PLAIN_PROXIES[name], free_port()
+    found = program()
+    if found is None:
+        print(f"{name} is not there: left out", file=sys.stderr)
         yield None
         return
+    process = start(found, folder, port, urlsplit(upstream.url).port or 80)
     try:
         _wait_for(port, process)
-        procstat.pin(procstat.tree(process.pid), PROXY_CORE)
-        yield Target("nginx", f"http://127.0.0.1:{port}", {}, lambda: {"proxy": procstat.tree(process.pid)})
+        procstat.pin(procstat.tree(process.pid), procstat.PROXY_CORE)
+        url = f"http://127.0.0.1:{port}{CHAT}"
+        yield Target(name, url, processes=lambda: {"proxy": procstat.tree(process.pid)})
     finally:
-        gateway.stop(process)
-
-
-@contextlib.contextmanager
-def through_gateway(folder: Path, upstream: Target) -> Iterator[Target]:
-    port = free_port()
-    running = gateway.start(folder, port, upstream.base_url)
-    try:
-        parts = _parts(running.process.pid, port)
-        for name, pids in parts.items():
-            procstat.pin(pids, PROXY_CORE if name == "proxy" else OTHER_CORE)
-        headers = {"Authorization": f"Bearer {running.api_key}"}
-        yield Target("gateway", running.base_url, headers, lambda: _parts(running.process.pid, port))
-    finally:
-        gateway.stop(running.process)
-
-
-def _parts(pid: int, port: int) -> dict[str, list[int]]:
-    """Whoever listens serves; the stores are known by their names."""
-    pids = procstat.tree(pid)
-    serving = procstat.listeners(pids, port)
-    stores = {
-        part: [other for other in pids if procstat.name(other).startswith(part) and other not in serving]
-        for part in ("postgres", "valkey")
-    }
-    return {"proxy": serving or [pid]} | {part: found for part, found in stores.items() if found}
-
-
-def _port(target: Target) -> int:
-    return urlsplit(target.base_url).port or 80
+        stop(process)
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
