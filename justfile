@@ -23,9 +23,9 @@ quickstart *arguments: setup
 dev: setup
     .venv/bin/neuronetz-gateway serve
 
-# all tests with coverage, on two cores; `just test -n 0 tests/unit` for some of them in one process
+# all tests with coverage, on two cores: three workers, since many wait; `just test -n 0 tests/unit` for some in one
 test *arguments: setup
-    .venv/bin/pytest -n 2 --cov --cov-report=term {{arguments}}
+    .venv/bin/pytest -n 3 --cov --cov-report=term {{arguments}}
 
 # all tests, at the sizes of the full run too
 test-full *arguments: setup
@@ -68,7 +68,7 @@ sbom *arguments: setup
 migrate: setup
     .venv/bin/neuronetz-gateway migrate
 
-# measure: gateway beside nginx and direct
+# measure: gateway beside Caddy, nginx and direct; `just bench --case small-64 --rounds 3` for one case
 bench *arguments: setup
     {{python}} -m bench.run {{arguments}}
 
