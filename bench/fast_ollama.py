@@ -10,6 +10,7 @@ import uvloop
 
 MODEL = b"bench:latest"
 _ASK = re.compile(rb"#(burst|paced) (\d+)(?: (\d+))?#")
+_ASK_BYTES = 4096  # of a body, in which an ask stands; a large prompt is not read to its end
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _CREATED = b'"created_at":"2026-08-21T12:00:00.123456789Z"'
 _STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -91,14 +92,14 @@ class FastOllama(asyncio.Protocol):
             self._buffer = data
             return
         self._buffer = b""
-        self._answer(data)
+        self._answer(data, end)
 
-    def _answer(self, data: bytes) -> None:
+    def _answer(self, data: bytes, head_end: int) -> None:
         if not data.startswith(b"POST /api/chat"):
             path = data.split(b" ", 2)[1].partition(b"?")[0]
             self._transport.write(OTHERS.get(path, SMALL))
             return
-        ask = _ASK.search(data)
+        ask = _ASK.search(data, head_end, head_end + _ASK_BYTES)
         if ask is None:
             self._transport.write(SMALL)
         elif ask[1] == b"burst":

@@ -31,14 +31,14 @@ class Gateway:
     bearer: dict[str, str] = field(repr=False)
 
 
-def start(data_dir: Path, port: int, upstream: str) -> Gateway:
-    """The gateway with its stores below it.
+def start(data_dir: Path, port: int, upstream: str, log: Path) -> Gateway:
+    """The gateway with its stores below it; beside the log a file holds what it said, with its key.
 
     Raises:
         GatewayError: it ended, or was silent for two minutes.
     """
     words = ["quickstart", "--data-dir", str(data_dir), "--port", str(port), "--upstream", upstream]
-    process, told = _started(words, data_dir.with_suffix(".log"))
+    process, told = _started(words, log)
     url = str(told["base_url"]).rstrip("/")
     bearer = {"Authorization": f"Bearer {told['api_key']}"}
     return Gateway(process, url, Path(told["env_file"]), str(told["tenant"]), bearer)

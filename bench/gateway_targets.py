@@ -14,9 +14,9 @@ from bench.tenancy import KeyRing
 
 
 @contextlib.contextmanager
-def running_gateway(data_dir: Path, upstream_url: str) -> Iterator[Gateway]:
+def running_gateway(folder: Path, upstream_url: str) -> Iterator[Gateway]:
     """A quickstart on its core, its stores on theirs."""
-    running = start(data_dir, free_port(), upstream_url)
+    running = start(folder / "gateway", free_port(), upstream_url, folder / "gateway.log")
     try:
         for name, pids in parts(running).items():
             procstat.pin(pids, procstat.PROXY_CORE if name == "proxy" else procstat.STORES_CORE)

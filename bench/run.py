@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import chart, report, results, targets_file, tenancy
+from bench import chart, goals, report, results, targets_file, tenancy
 from bench.cases import CASES, Case, chosen
 from bench.gateway_targets import gateway_target, running_gateway, workers_target
 from bench.measuring import Rounds
@@ -44,7 +44,7 @@ def targets(given: argparse.Namespace, cases: list[Case]) -> Iterator[list[Targe
             stack.enter_context(through_proxy(name, folder, upstream)) for name in PLAIN_PROXIES if name in wanted
         ]
         if "gateway" in wanted:
-            running = stack.enter_context(running_gateway(folder / "gateway", upstream.base_url))
+            running = stack.enter_context(running_gateway(folder, upstream.base_url))
             ring = tenancy.prepare(running, {case.keys for case in cases})
             found.append(gateway_target(running, ring))
             if workers := given.workers or 2 * any(case.of_workers for case in cases):
@@ -68,6 +68,8 @@ def main() -> None:
         rows = [row for case in cases for row in rounds.of(case, given.rounds)]
     summary = report.medians(rows)
     print(f"\n{report.tables(summary)}\n")
+    if told := goals.table(summary, rounds.idle_mib):
+        print(f"Goals:\n{told}\n")
     print("idle RSS in MiB: " + ", ".join(f"{name} {mib:.0f}" for name, mib in rounds.idle_mib.items() if mib))
     asked = {"rounds": given.rounds, "seconds": given.seconds}
     file = results.save("run", {"asked": asked, "idle_mib": rounds.idle_mib, "medians": summary, "rounds": rows})
