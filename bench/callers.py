@@ -38,6 +38,8 @@ class Caller(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._left: int | None = None  # bytes of the body that are to come, -1 where chunks say it; None in the head
         self._rest = self._end = b""
+        self.began = 0
+        self.reads: list[tuple[int, bytes]] = []
         self.done: asyncio.Future[None] = self._loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -57,7 +59,7 @@ class Caller(asyncio.Protocol):
             if self._left is None:
                 return
         if self._load.stamped:
-            self._note_records(data)
+            self.reads.append((time.monotonic_ns(), data))  # looked at when all is over: here every microsecond counts
         if self._left >= 0:
             self._left -= len(data)
             ended = self._left <= 0
@@ -71,7 +73,7 @@ class Caller(asyncio.Protocol):
         if self._transport.is_closing():
             return  # connection_lost tells of it
         self._left, self._rest, self._end = None, b"", b""
-        self._last_read, self._began = 0, time.monotonic_ns()
+        self.began = time.monotonic_ns()
         self._transport.write(next(self._requests))
 
     def _head(self, data: bytes) -> bytes:
@@ -86,29 +88,11 @@ class Caller(asyncio.Protocol):
         body, self._rest = self._rest[end + len(_HEAD_END) :], b""
         return body
 
-    def _note_records(self, data: bytes) -> None:
-        """Looks at whole lines."""
-        if self._rest:
-            data = self._rest + data
-        cut = data.rfind(b"\n") + 1
-        self._rest = data[cut:]
-        stamps = _STAMP.findall(data, 0, cut)
-        if not stamps:
-            return
-        now, tally = time.monotonic_ns(), self._tally
-        tally.records += len(stamps)
-        tally.transit += [now - int(stamp) for stamp in stamps]
-        if self._last_read:
-            tally.gaps.append(now - self._last_read)
-        else:
-            tally.first.append(now - self._began)
-        self._last_read = now
-
     def _answered(self) -> None:
         tally, load = self._tally, self._load
         tally.answers += 1
         tally.failed += load.status not in {0, self._status}
-        tally.latency.append(time.monotonic_ns() - self._began)
+        tally.latency.append(time.monotonic_ns() - self.began)
         over = self._loop.time() >= self._until or (load.most and tally.answers + load.connections > load.most)
         if load.once or over:
             self.done.set_result(None)
@@ -118,6 +102,24 @@ class Caller(asyncio.Protocol):
             self._loop.call_at(self._due, self._ask)
         else:
             self._ask()
+
+
+def note_records(caller: Caller, tally: Tally) -> None:
+    """What the reads of one stream tell: whole lines, each with the time of its sending."""
+    rest, last = b"", 0
+    for now, data in caller.reads:
+        whole = rest + data
+        cut = whole.rfind(b"\n") + 1
+        stamps, rest = _STAMP.findall(whole, 0, cut), whole[cut:]
+        if not stamps:
+            continue
+        tally.records += len(stamps)
+        tally.transit += [now - int(stamp) for stamp in stamps]
+        if last:
+            tally.gaps.append(now - last)
+        else:
+            tally.first.append(now - caller.began)
+        last = now
 
 
 def percentile(values: Sequence[int], percent: float) -> float:
@@ -138,8 +140,11 @@ async def run_callers(load: Load) -> dict[str, float]:
             await asyncio.sleep(max(0.0, began + (index + 1) * spread / load.connections - loop.time()))
     async with asyncio.timeout(load.seconds + PATIENCE_SECONDS):
         await asyncio.gather(*(caller.done for caller in callers))
+    seconds = loop.time() - began
+    for caller in callers:
+        note_records(caller, tally)
     counts = {"answers": tally.answers, "failed": tally.failed, "records": tally.records}
-    return counts | {"seconds": loop.time() - began} | _shares(load, tally)
+    return counts | {"seconds": seconds} | _shares(load, tally)
 
 
 def _shares(load: Load, tally: Tally) -> dict[str, float]:

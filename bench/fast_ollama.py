@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import re
 import time
+from dataclasses import dataclass
 from typing import cast
 
 import uvloop
@@ -52,6 +53,10 @@ OTHERS = {
 }
 
 
+# of one length whatever the time is, so that the size of the chunk holds
+_PACED = _chunk(_line(b" @%020d@" % 0, b'"done":false')).replace(b"%", b"%%").replace(b"0" * 20, b"%020d")
+
+
 def burst(records: int) -> bytes:
     """A whole stream of so many tokens, as it is on the wire."""
     return (
@@ -62,6 +67,41 @@ def burst(records: int) -> bytes:
     )
 
 
+@dataclass(slots=True)
+class PacedStream:
+    transport: asyncio.Transport
+    left: int  # records
+    gap_ms: int
+
+
+class Pacer:
+    """One timer for all streams that have a record due in the same millisecond: one each would cost too much."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._due: dict[int, list[PacedStream]] = {}
+
+    def now(self) -> int:
+        """In milliseconds of the loop's clock."""
+        return int(self._loop.time() * 1000)
+
+    def add(self, stream: PacedStream, tick: int) -> None:
+        """Its next record leaves in the millisecond `tick`."""
+        if tick not in self._due:
+            self._due[tick] = []
+            self._loop.call_at(tick / 1000, self._send, tick)
+        self._due[tick].append(stream)
+
+    def _send(self, tick: int) -> None:
+        for stream in self._due.pop(tick):
+            if stream.left:
+                stream.left -= 1
+                stream.transport.write(_PACED % time.monotonic_ns())
+                self.add(stream, tick + stream.gap_ms)
+            elif not stream.transport.is_closing():
+                stream.transport.write(_chunk(_line(b"", _end(1))) + _LAST_CHUNK)
+
+
 class FastOllama(asyncio.Protocol):
     """No parser, no pipelining, no chunked requests: what nginx or a gateway sends is enough.
 
@@ -69,19 +109,19 @@ class FastOllama(asyncio.Protocol):
     of them carrying the time of its sending (`@nanoseconds@`, monotonic clock); everything else with one small body.
     """
 
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, pacer: Pacer) -> None:
+        self._pacer = pacer
         self._buffer = b""
         self._bursts: dict[int, bytes] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._stream: PacedStream | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's does not say that it is one
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._stream is not None:
+            self._stream.left = 0
 
     def data_received(self, data: bytes) -> None:
         if self._buffer:
@@ -109,19 +149,13 @@ class FastOllama(asyncio.Protocol):
             self._transport.write(self._bursts[records])
         else:
             self._transport.write(_STREAM_HEAD)
-            self._pace(0, int(ask[2]), 1 / int(ask[3] or 20), self._loop.time())
-
-    def _pace(self, sent: int, records: int, gap_seconds: float, began: float) -> None:
-        if sent == records:
-            self._transport.write(_chunk(_line(b"", _end(records))) + _LAST_CHUNK)
-            return
-        self._transport.write(_chunk(_line(b" @%d@" % time.monotonic_ns(), b'"done":false')))
-        due = began + (sent + 1) * gap_seconds
-        self._timer = self._loop.call_at(due, self._pace, sent + 1, records, gap_seconds, began)
+            self._stream = PacedStream(self._transport, int(ask[2]), 1000 // int(ask[3] or 20))
+            self._pacer.add(self._stream, self._pacer.now() + 1)
 
 
 async def serve(port: int) -> None:
-    server = await asyncio.get_running_loop().create_server(FastOllama, "127.0.0.1", port, backlog=4096)
+    pacer = Pacer()
+    server = await asyncio.get_running_loop().create_server(lambda: FastOllama(pacer), "127.0.0.1", port, backlog=4096)
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     await server.serve_forever()
 

@@ -21,7 +21,7 @@ class Load:
     seconds: float
     status: int = 200  # of every answer, any other one counts as failed; 0 takes all
     keys: Sequence[str] = ()  # presented in turn, in place of what the headers say
-    stamped: bool = False  # the records carry the times of their sending
+    stamped: bool = False  # the records carry the times of their sending; with `once` alone
     once: bool = False  # one answer each, begun over one second
     most: int = 0  # answers in all; 0 for any number
     interval_seconds: float = 0.0  # from one request of a connection to its next

@@ -1,5 +1,6 @@
 """The process that puts a load on a target: a Load as JSON on stdin, what came of it on stdout."""
 
+import gc
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from bench.load import Load
 
 
 def main() -> None:
+    gc.disable()  # what is kept has no circles, and there is much of it
     load = Load(**json.load(sys.stdin))
     if load.core is not None:
         procstat.pin([os.getpid()], load.core)

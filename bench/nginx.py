@@ -12,6 +12,8 @@ error_log {folder}/error.log warn;
 events {{ worker_connections 8192; }}
 http {{
     access_log off;
+    client_max_body_size 16m;
+    client_body_buffer_size 1m;
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
     fastcgi_temp_path {folder}/fastcgi;
