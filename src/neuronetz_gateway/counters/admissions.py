@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from typing import NamedTuple
 from uuid import UUID
 
 from neuronetz_gateway.counters.connection import BatchedRedis
 from neuronetz_gateway.counters.errors import CountersUnavailableError, EvictingStoreError, unavailable
-from neuronetz_gateway.counters.names import KeyNames
+from neuronetz_gateway.counters.names import KeyNames, NamesOfKey
 from neuronetz_gateway.counters.rebuild_arguments import rebuild_arguments
 from neuronetz_gateway.counters.scripts import ADMIT, BEGIN_REBUILD, CLOSE, HEARTBEAT, LOOK, REBUILD
 from neuronetz_gateway.counters.server_facts import check_eviction_policy
@@ -23,6 +24,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 _MICROSECOND = timedelta(microseconds=1)
 _UNDO = -1
+_MOST_NAMES = 10_000  # keys whose names are remembered
 _MILLISECONDS = 1000
 _FIGURES = 5  # of each scope in the reply of look.lua
 
@@ -75,8 +77,7 @@ class Seen:
     key: WindowUse
 
 
-@dataclass(frozen=True, slots=True)
-class Closing:
+class Closing(NamedTuple):
     """What ends an admission. actual_tokens None undoes it; admitted_at None means that its answer was never seen."""
 
     id: UUID
@@ -112,15 +113,17 @@ class RateCounters:
         self._window_seconds = window_seconds
         self._lease_microseconds = round(lease_seconds * 1_000_000)
         self._names = KeyNames(key_prefix)
+        self._of_keys: dict[UUID, NamesOfKey] = {}  # writing them anew took a fiftieth of a request
 
     async def admit(self, principal: Principal, admission_id: UUID, estimated_tokens: int) -> Verdict:
         """Admits a request or says why not; the same id again gets the same admission, counted once."""
         expires_at = 0 if principal.expires_at is None else (principal.expires_at - _EPOCH) // _MICROSECOND
+        admission = admission_id.hex
         reply = await self._redis.run(
             ADMIT,
-            self._keys(principal.tenant_id, principal.api_key_id, admission_id),
+            self._keys(principal.tenant_id, principal.api_key_id, admission),
             self._window_seconds,
-            admission_id.hex,
+            admission,
             estimated_tokens,
             expires_at,
             self._lease_microseconds,
@@ -163,11 +166,11 @@ class RateCounters:
 
     def close(self, closing: Closing) -> asyncio.Future[int]:
         """Frees the places and corrects the tokens; yields 1, or 0 where nothing was open. May be repeated."""
-        admitted_at = closing.admitted_at
+        admitted_at, admission = closing.admitted_at, closing.id.hex
         return self._redis.run(
             CLOSE,
-            self._keys(closing.tenant_id, closing.api_key_id, closing.id),
-            closing.id.hex,
+            self._keys(closing.tenant_id, closing.api_key_id, admission),
+            admission,
             0 if admitted_at is None else (admitted_at - _EPOCH) // _SECOND,
             closing.estimated_tokens,
             _UNDO if closing.actual_tokens is None else closing.actual_tokens,
@@ -247,13 +250,14 @@ class RateCounters:
             return 0.0 if newest == 0 else None
         return ((newest + self._window_seconds + 1) * 1_000_000 - now) / 1_000_000
 
-    def _keys(self, tenant_id: UUID, api_key_id: UUID, admission_id: UUID) -> tuple[str, ...]:
-        names = self._names
-        return (
-            *names.rates_and_leases(tenant_id, api_key_id),
-            names.ended(tenant_id, admission_id),
-            names.warm(tenant_id),
-        )
+    def _keys(self, tenant_id: UUID, api_key_id: UUID, admission: str) -> tuple[str, ...]:
+        """`admission` is its id in hexadecimal digits."""
+        names = self._of_keys.get(api_key_id)
+        if names is None:
+            if len(self._of_keys) >= _MOST_NAMES:
+                self._of_keys.clear()
+            names = self._of_keys[api_key_id] = self._names.of_key(tenant_id, api_key_id)
+        return (*names.rates_and_leases, names.ended + admission, names.warm)
 
 
 def _moment(microseconds: int) -> datetime:

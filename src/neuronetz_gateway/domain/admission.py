@@ -1,14 +1,13 @@
 """The right to call now."""
 
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from neuronetz_gateway.domain.standing import Standing
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(NamedTuple):
     """A place under the rate and concurrency limits of a key and its tenant, until closed.
 
     admitted_at is the time of Redis, the only clock that limits, windows and expiry read (DESIGN §4);

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 from uuid import UUID
 
 from neuronetz_gateway.domain.usage import Charge
@@ -33,8 +34,7 @@ class Outcome(StrEnum):
 NO_REQUESTS = frozenset({Outcome.ADJUSTED, Outcome.NOTED})
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """How a reservation ends: one audit row, one charge, exactly once (DESIGN §5)."""
 
     reservation_id: UUID

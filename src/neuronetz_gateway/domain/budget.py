@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
+from typing import NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -81,8 +82,7 @@ class BudgetUsage:
         return max(0, self.limit_tokens - self.used_tokens - self.reserved_tokens)
 
 
-@dataclass(frozen=True, slots=True)
-class ReservationAsk:
+class ReservationAsk(NamedTuple):
     """What a request wants to hold before it may go up, which is also its audit intent (DESIGN §5).
 
     estimated_tokens is what its admission holds of the tokens a minute, from which they can be rebuilt.
@@ -100,8 +100,7 @@ class ReservationAsk:
     estimated_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(NamedTuple):
     """Tokens held, committed, for one request; granted_output_tokens is the cap to write into the upstream request."""
 
     id: UUID

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from neuronetz_gateway.domain.limit import Limits
 
 
-@dataclass(frozen=True, slots=True)
-class AxisStanding:
+class AxisStanding(NamedTuple):
     """A limit with what is left of it in the running window.
 
     reset_seconds is how long it takes until all of it is left again if nothing more is asked: until the newest of what
@@ -29,8 +29,7 @@ class AxisStanding:
         return AxisStanding(self.limit, left, 0.0 if left == self.limit else None)
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """What is left of requests and tokens a minute, None without a limit, at a moment of Redis's clock.
 
     Each axis is of the scope (key or tenant) that has the least left of it, which therefore is the one that binds.

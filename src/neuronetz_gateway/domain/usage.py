@@ -1,10 +1,9 @@
 """What a request consumed."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class MeterReading:
+class MeterReading(NamedTuple):
     """What a meter saw pass: the usage that the upstream reported and what was counted on the way.
 
     counted_output counts content records, each at least one token; framing records do not count (OLLAMA §3.3).
@@ -21,8 +20,7 @@ class MeterReading:
     uncounted_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(NamedTuple):
     """What a request is charged, in tokens; estimated where the upstream's own figures were missing."""
 
     prompt_tokens: int

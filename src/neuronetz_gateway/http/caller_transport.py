@@ -4,11 +4,14 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+_HEADS = frozenset({b"HTTP/1.1 200"})  # others are rare, and small
+
 
 class CallerTransport(asyncio.Transport):
     """What uvicorn writes to. Closing it is left to `ending`, called once: whatever closes a connection comes by here.
 
-    Everything else is the real transport's (`wire`).
+    Everything else is the real transport's (`wire`). The head of an answer waits until the end of the loop's turn for
+    what follows it: uvicorn writes the two apart, of which each would wake the caller up.
     """
 
     def __init__(self, wire: asyncio.Transport, ending: Callable[[], None]) -> None:
@@ -16,16 +19,26 @@ class CallerTransport(asyncio.Transport):
         self.wire = wire
         self._ending = ending
         self._closed = False
+        self._head = b""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send after what was sent before; after the end nothing more."""
-        if not self._closed:
+        if self._closed:
+            return
+        if self._head:
+            head, self._head = self._head, b""
+            self.wire.write(head + data)
+        elif bytes(data[:12]) in _HEADS:
+            self._head = bytes(data)
+            asyncio.get_running_loop().call_soon(self._send_head)
+        else:
             self.wire.write(data)
 
     def close(self) -> None:
         """Begin the end."""
         if not self._closed:
             self._closed = True
+            self._send_head()
             self._ending()
 
     def is_closing(self) -> bool:
@@ -40,10 +53,15 @@ class CallerTransport(asyncio.Transport):
         return self.wire.get_extra_info(name, default)
 
     def get_write_buffer_size(self) -> int:
-        return self.wire.get_write_buffer_size()
+        return len(self._head) + self.wire.get_write_buffer_size()
 
     def pause_reading(self) -> None:
         self.wire.pause_reading()
 
     def resume_reading(self) -> None:
         self.wire.resume_reading()
+
+    def _send_head(self) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            self.wire.write(head)

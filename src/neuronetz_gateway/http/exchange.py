@@ -1,7 +1,7 @@
 """One request on its way through the chain."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from starlette.types import Scope
@@ -112,8 +112,8 @@ class Exchange:
     def let_body_go(self) -> None:
         """From here on nobody asks what stood in the body: it has been answered, or never will be."""
         self.body = b""
-        if self._call is not None:
-            self._call = replace(self._call, body={})
+        if self._call is not None and self._call.body:
+            self._call = self._call._replace(body={})
         if self.body_share is not None:
             self.body_share.release()
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from neuronetz_gateway.domain.model_facts import ModelFacts
 from neuronetz_gateway.domain.request_policy import RequestPolicy
@@ -42,8 +42,7 @@ class RequestRules:
         return self.facts_of(model) or ModelFacts(self.template_tokens)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A request body, read: what it asks for and what will be sent in its place.
 
     model is canonical; prompt_bound_tokens bounds the prompt from above without a tokenizer (DESIGN §5);

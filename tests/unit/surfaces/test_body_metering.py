@@ -1,7 +1,5 @@
 """The usage of a whole body is found, whatever its size."""
 
-from dataclasses import replace
-
 import orjson
 import pytest
 
@@ -82,7 +80,7 @@ def test_an_embedding_of_ten_megabytes_is_read_without_being_held() -> None:
 def test_a_body_that_is_not_whole_is_not_terminated(keys: UsageKeys, body: bytes, expected: MeterReading) -> None:
     """What broke off has told no figure, so its bytes are noted: they are all there is to charge by."""
     uncounted_bytes = 0 if expected.terminated or expected.failed else len(body)
-    assert reading(keys, body) == replace(expected, uncounted_bytes=uncounted_bytes)
+    assert reading(keys, body) == expected._replace(uncounted_bytes=uncounted_bytes)
 
 
 def test_a_tool_call_cannot_lower_the_charge_of_a_large_answer() -> None:

@@ -1,7 +1,5 @@
 """A list of models shows what the caller may use, nothing else."""
 
-from dataclasses import replace
-
 import orjson
 import pytest
 
@@ -101,7 +99,7 @@ def test_a_list_that_cannot_be_read_is_not_shown(body: bytes) -> None:
 
 def shown_model(name: str, *entries: object) -> object:
     assert MODEL.shown is not None
-    call = replace(NO_CALL, model=name)
+    call = NO_CALL._replace(model=name)
     return orjson.loads(MODEL.shown(orjson.dumps({"object": "list", "data": list(entries)}), call, allows))
 
 

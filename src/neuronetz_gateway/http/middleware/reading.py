@@ -1,6 +1,5 @@
 """Step 3: the body, read once, bounded, strictly, now that we know for whom."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -17,8 +16,10 @@ from neuronetz_gateway.errors import (
     UnsupportedMediaTypeError,
 )
 from neuronetz_gateway.http.body_room import BodyRoom, BodyShare
+from neuronetz_gateway.http.common_timer import CommonTimer
 from neuronetz_gateway.http.exchange import Exchange, exchange_of
 from neuronetz_gateway.http.malformed import check_unbroken
+from neuronetz_gateway.http.time_limit import TimeLimit
 from neuronetz_gateway.surfaces import loading
 from neuronetz_gateway.surfaces.model_paths import model_in
 from neuronetz_gateway.surfaces.strict_json import parse
@@ -50,6 +51,7 @@ class ReadingMiddleware:
         self.reads = endpoint.inference.read if endpoint.inference else endpoint.asks
         self.prefix = endpoint.prefix.encode("ascii") if endpoint.prefix else None
         self.max_body_bytes, self.body_timeout_seconds = max_body_bytes, body_timeout_seconds
+        self.arriving = CommonTimer(body_timeout_seconds)
         self.kept_bytes = kept_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,14 +84,13 @@ class ReadingMiddleware:
 
     async def _arrived(self, scope: Scope, receive: Receive, exchange: Exchange) -> bytes:
         self._check_head(scope)
-        # Begun at once: nearly every body is here already, with nothing to wait for that would need a time-out.
-        arrival = asyncio.Task(
-            self._body(scope, receive, self._share(exchange)), loop=asyncio.get_running_loop(), eager_start=True
-        )
         try:
-            body = arrival.result() if arrival.done() else await self._in_time(arrival)
-        finally:
-            del arrival  # it holds a refusal whose traceback holds this frame: a circle around megabytes of body
+            with TimeLimit(self.arriving):
+                body = await self._body(scope, receive, self._share(exchange))
+        except TimeoutError:
+            raise RequestTimeoutError(
+                f"The request body did not arrive within {self.body_timeout_seconds:g} s."
+            ) from None
         if exchange.principal.prompt_log_seconds is not None:
             exchange.body_head, exchange.body_bytes = body[: self.kept_bytes], len(body)
         return body
@@ -97,15 +98,6 @@ class ReadingMiddleware:
     def _share(self, exchange: Exchange) -> BodyShare:
         share = exchange.body_share = self.room.share(exchange.principal.tenant_id)
         return share
-
-    async def _in_time(self, arrival: asyncio.Task[bytes]) -> bytes:
-        try:
-            async with asyncio.timeout(self.body_timeout_seconds):
-                return await arrival
-        except TimeoutError:
-            raise RequestTimeoutError(
-                f"The request body did not arrive within {self.body_timeout_seconds:g} s."
-            ) from None
 
     def _call(self, body: bytes, reads: Reads, rules: RequestRules) -> Call:
         value: JsonObject = parse(body, max_depth=self.rules.max_depth, max_nodes=self.rules.max_nodes)
@@ -167,7 +159,7 @@ def _named(model: str | None) -> Call:
     """The call of a path that names a model; none that names none is routed here."""
     if model is None:
         raise EndpointNotFoundError("There is no such endpoint here.")
-    return replace(_NO_BODY, model=model)
+    return _NO_BODY._replace(model=model)
 
 
 def _check_model(principal: Principal, call: Call) -> None:
