@@ -36,6 +36,7 @@ def draw(summary: Sequence[Row], file: Path) -> Path:
         place += _BETWEEN
     if rows:
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:,g}")
         axes.set_xlim(min(row["proxy_us"] for row in rows) / 2, max(row["proxy_us"] for row in rows) * 2)
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(targets), frameon=False, fontsize=9)
     axes.set_yticks([at for at, _ in ticks], [name for _, name in ticks], fontsize=9)
@@ -50,6 +51,7 @@ def draw_memory(samples: Sequence[tuple[float, float]], file: Path) -> Path:
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     axes.plot([seconds / 60 for seconds, _ in samples], [mib for _, mib in samples], color=COLOURS["gateway"])
+    axes.set_xlim(left=0)
     axes.set_ylim(0, max((mib for _, mib in samples), default=1) * 1.2)
     axes.set_xlabel("minutes")
     axes.set_ylabel("resident memory of the gateway, MiB")

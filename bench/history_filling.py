@@ -24,9 +24,9 @@ select (lpad(to_hex((extract(epoch from a.at) * 1000)::bigint), 12, '0') || '7' 
        e.outcome, e.status, e.tokens, e.tokens, 2 * e.tokens, 4 * e.tokens,
        case when e.tokens > 0 then 40 end, case when e.tokens > 0 then 900 end, a.at, '192.0.2.' || a.n % 250,
        'openai-python/3.54', case when e.status <> 429 then date_trunc('day', a.at) end,
-       case when e.status <> 429 then date_trunc('month', a.at) end, $8, a.n, sha256(a.noise::bytea)
+       case when e.status <> 429 then date_trunc('month', a.at) end, $8::uuid, a.n, sha256(a.noise::bytea)
 from (select n, $4::timestamptz + ($5::timestamptz - $4::timestamptz) * (n::float8 / $6::integer) as at,
-             md5($8::text || n) as noise,
+             md5($8::uuid::text || n) as noise,
              case when random() < $7::float8 then 1
                   else 2 + floor(random() * (cardinality($2::uuid[]) - 1))::integer end as owner
       from generate_series(1, $6::integer) n) a

@@ -44,6 +44,13 @@ class Target:
         return f"{parts.scheme}://{parts.netloc}"
 
 
+def listens(target: Target) -> bool:
+    parts = urlsplit(target.url)
+    with contextlib.suppress(OSError), socket.create_connection((parts.hostname or "", parts.port or 80), 1):
+        return True
+    return False
+
+
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

@@ -1,5 +1,6 @@
 """Other gateways that run already, one entry each of a TOML file."""
 
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -7,14 +8,18 @@ from urllib.parse import urlsplit
 
 from bench import procstat
 from bench.cases import OLLAMA_BODY
-from bench.targets import Target
+from bench.targets import Target, listens
 
 _KNOWN = {"name", "url", "headers", "body", "pid"}
 
 
 def read(path: Path) -> list[Target]:
-    """The targets of a file; raises ValueError for one that cannot be."""
-    return [_target(entry) for entry in tomllib.loads(path.read_text()).get("target", [])]
+    """The targets of a file that listen, the others said aloud; raises ValueError for one that cannot be."""
+    targets = [_target(entry) for entry in tomllib.loads(path.read_text()).get("target", [])]
+    for target in targets:
+        if not listens(target):
+            print(f"nothing listens at {target.base_url}: {target.name} is left out", file=sys.stderr)
+    return [target for target in targets if listens(target)]
 
 
 def _target(entry: dict[str, Any]) -> Target:
