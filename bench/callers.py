@@ -3,31 +3,17 @@
 import asyncio
 import re
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import cast
 from urllib.parse import urlsplit
 
 from bench.load import Load
+from bench.tally import Tally, note_records, shares
 
 PATIENCE_SECONDS = 120
-_STAMP = re.compile(rb"@(\d+)@")
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _HEAD_END = b"\r\n\r\n"
 _LAST_CHUNK = b"\r\n0\r\n\r\n"
-
-
-@dataclass(slots=True)
-class Tally:
-    """What all callers saw; times in nanoseconds."""
-
-    answers: int = 0
-    failed: int = 0
-    records: int = 0
-    latency: list[int] = field(default_factory=list)  # to the last byte
-    first: list[int] = field(default_factory=list)  # to the first record
-    gaps: list[int] = field(default_factory=list)
-    transit: list[int] = field(default_factory=list)  # from the upstream's write to our read
 
 
 class Caller(asyncio.Protocol):
@@ -104,29 +90,6 @@ class Caller(asyncio.Protocol):
             self._ask()
 
 
-def note_records(caller: Caller, tally: Tally) -> None:
-    """What the reads of one stream tell: whole lines, each with the time of its sending."""
-    rest, last = b"", 0
-    for now, data in caller.reads:
-        whole = rest + data
-        cut = whole.rfind(b"\n") + 1
-        stamps, rest = _STAMP.findall(whole, 0, cut), whole[cut:]
-        if not stamps:
-            continue
-        tally.records += len(stamps)
-        tally.transit += [now - int(stamp) for stamp in stamps]
-        if last:
-            tally.gaps.append(now - last)
-        else:
-            tally.first.append(now - caller.began)
-        last = now
-
-
-def percentile(values: Sequence[int], percent: float) -> float:
-    """In milliseconds, of sorted nanoseconds; 0 for no values."""
-    return values[min(len(values) - 1, int(len(values) * percent / 100))] / 1e6 if values else 0.0
-
-
 async def run_callers(load: Load) -> dict[str, float]:
     """Opens all connections, waits for the last answer; raises TimeoutError where that never comes."""
     parts, loop, tally, requests = urlsplit(load.url), asyncio.get_running_loop(), Tally(), load.requests()
@@ -142,16 +105,6 @@ async def run_callers(load: Load) -> dict[str, float]:
         await asyncio.gather(*(caller.done for caller in callers))
     seconds = loop.time() - began
     for caller in callers:
-        note_records(caller, tally)
+        note_records(tally, caller.began, caller.reads)
     counts = {"answers": tally.answers, "failed": tally.failed, "records": tally.records}
-    return counts | {"seconds": seconds} | _shares(load, tally)
-
-
-def _shares(load: Load, tally: Tally) -> dict[str, float]:
-    times = {"first_": tally.first, "gap_": tally.gaps, "transit_": tally.transit} if load.stamped else {}
-    if not load.once:
-        times |= {"": tally.latency}
-    ordered = {name: sorted(values) for name, values in times.items()}
-    return {
-        f"{name}p{percent}_ms": percentile(values, percent) for name, values in ordered.items() for percent in (50, 99)
-    }
+    return counts | {"seconds": seconds} | shares(load, tally)

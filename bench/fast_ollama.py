@@ -3,103 +3,16 @@
 import argparse
 import asyncio
 import re
-import time
-from dataclasses import dataclass
 from typing import cast
 
 import uvloop
 
-MODEL = b"bench:latest"
+from bench.canned import OTHERS, SMALL, STREAM_HEAD, burst
+from bench.pacing import PacedStream, Pacer
+
 _ASK = re.compile(rb"#(burst|paced) (\d+)(?: (\d+))?#")
 _ASK_BYTES = 4096  # of a body, in which an ask stands; a large prompt is not read to its end
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
-_CREATED = b'"created_at":"2026-08-21T12:00:00.123456789Z"'
-_STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
-_LAST_CHUNK = b"0\r\n\r\n"
-
-
-def _reply(body: bytes, content_type: bytes = b"application/json; charset=utf-8") -> bytes:
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n"
-    return head % (content_type, len(body)) + body
-
-
-def _line(content: bytes, end: bytes) -> bytes:
-    message = b'"message":{"role":"assistant","content":"%b"}' % content
-    return b'{"model":"%b",%b,%b,%b}' % (MODEL, _CREATED, message, end)
-
-
-def _end(tokens: int) -> bytes:
-    counts = b'"prompt_eval_count":12,"prompt_eval_duration":10000000,"eval_count":%d,"eval_duration":90000000'
-    return b'"done":true,"done_reason":"stop","total_duration":120000000,"load_duration":20000000,' + counts % tokens
-
-
-def _chunk(line: bytes) -> bytes:
-    return b"%x\r\n%b\n\r\n" % (len(line) + 1, line)
-
-
-SMALL = _reply(_line(b"Eight small words are quite enough for this.", _end(8)))
-TAGS = _reply(
-    b'{"models":[{"name":"%b","model":"%b","modified_at":"2026-08-21T12:00:00Z","size":1,"digest":"%b","details":{}}]}'
-    % (MODEL, MODEL, b"0" * 64)
-)
-OTHERS = {
-    b"/api/tags": TAGS,
-    b"/api/version": _reply(b'{"version":"0.33.0"}'),
-    b"/api/show": _reply(
-        b'{"template":"{{ .Prompt }}","system":"","details":{},"capabilities":["completion"],'
-        b'"model_info":{"general.architecture":"llama","llama.context_length":131072}}'
-    ),
-    b"/": _reply(b"Ollama is running", b"text/plain"),
-}
-
-
-# of one length whatever the time is, so that the size of the chunk holds
-_PACED = _chunk(_line(b" @%020d@" % 0, b'"done":false')).replace(b"%", b"%%").replace(b"0" * 20, b"%020d")
-
-
-def burst(records: int) -> bytes:
-    """A whole stream of so many tokens, as it is on the wire."""
-    return (
-        _STREAM_HEAD
-        + _chunk(_line(b" amber", b'"done":false')) * records
-        + _chunk(_line(b"", _end(records)))
-        + _LAST_CHUNK
-    )
-
-
-@dataclass(slots=True)
-class PacedStream:
-    transport: asyncio.Transport
-    left: int  # records
-    gap_ms: int
-
-
-class Pacer:
-    """One timer for all streams that have a record due in the same millisecond: one each would cost too much."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._due: dict[int, list[PacedStream]] = {}
-
-    def now(self) -> int:
-        """In milliseconds of the loop's clock."""
-        return int(self._loop.time() * 1000)
-
-    def add(self, stream: PacedStream, tick: int) -> None:
-        """Its next record leaves in the millisecond `tick`."""
-        if tick not in self._due:
-            self._due[tick] = []
-            self._loop.call_at(tick / 1000, self._send, tick)
-        self._due[tick].append(stream)
-
-    def _send(self, tick: int) -> None:
-        for stream in self._due.pop(tick):
-            if stream.left:
-                stream.left -= 1
-                stream.transport.write(_PACED % time.monotonic_ns())
-                self.add(stream, tick + stream.gap_ms)
-            elif not stream.transport.is_closing():
-                stream.transport.write(_chunk(_line(b"", _end(1))) + _LAST_CHUNK)
 
 
 class FastOllama(asyncio.Protocol):
@@ -148,8 +61,8 @@ class FastOllama(asyncio.Protocol):
                 self._bursts[records] = burst(records)
             self._transport.write(self._bursts[records])
         else:
-            self._transport.write(_STREAM_HEAD)
-            self._stream = PacedStream(self._transport, int(ask[2]), 1000 // int(ask[3] or 20))
+            self._transport.write(STREAM_HEAD)
+            self._stream = PacedStream(self._transport, int(ask[2]), int(ask[2]), 1000 // int(ask[3] or 20))
             self._pacer.add(self._stream, self._pacer.now() + 1)
 
 
