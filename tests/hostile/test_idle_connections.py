@@ -78,7 +78,7 @@ async def _rounds(
         async with idle(gateway, connections) as others:
             connected = forget_the_peak(pid)
             peaks = []
-            for _ in range(3):
+            for _ in range(5):
                 assert await statuses_of([gateway], tenancy.key, requests, at_once=400) == {200: requests}
                 peaks.append(peak_bytes(pid))
             assert sum(each.open for each in others) == connections
@@ -87,7 +87,7 @@ async def _rounds(
         f"beside them the gateway has {', '.join(f'{peak / MIB:.0f}' for peak in peaks)} MiB, {alone / MIB:.0f} without"
     )
     assert max(peaks) <= MOST_BYTES
-    assert peaks[-1] - peaks[0] <= FLAT_BYTES
+    assert peaks[-1] - peaks[-3] <= FLAT_BYTES  # the first rounds make the heap what it has to be
 
 
 @pytest.mark.promise("O2")
