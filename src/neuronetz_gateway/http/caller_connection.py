@@ -83,7 +83,8 @@ class CallerConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own signature
         self._wire = transport
-        super().connection_made(CallerTransport(transport, self._end))
+        self._ends = CallerTransport(transport, self._end)
+        super().connection_made(self._ends)
         if len(self.connections) > self._serving.max_connections:
             self._serving.count_refusal("too_many_connections")
             self.transport.abort()
@@ -96,6 +97,7 @@ class CallerConnection(HttpToolsProtocol):
         super().connection_lost(exc)
         self._lift_deadline()
         self._end_stall()
+        self._ends.lost()
 
     def data_received(self, data: bytes) -> None:
         if self._deaf or self.transport.is_closing():

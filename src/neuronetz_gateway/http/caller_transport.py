@@ -7,6 +7,10 @@ from typing import Any
 _HEADS = frozenset({b"HTTP/1.1 200"})  # others are rare, and small
 
 
+def _nothing() -> None:
+    """There is nothing left to end."""
+
+
 class CallerTransport(asyncio.Transport):
     """What uvicorn writes to. Closing it is left to `ending`, called once: whatever closes a connection comes by here.
 
@@ -40,6 +44,11 @@ class CallerTransport(asyncio.Transport):
             self._closed = True
             self._send_head()
             self._ending()
+
+    def lost(self) -> None:
+        """Let go of whoever ends it: two that hold each other stay in memory until a collection finds them."""
+        self._closed = True
+        self._ending = _nothing
 
     def is_closing(self) -> bool:
         return self._closed or self.wire.is_closing()
