@@ -109,6 +109,11 @@ class Exchange:
         self._reservation = reservation
         self.body = b""
 
+    def end(self) -> None:
+        """Nothing more comes of it: what it held is let go, with whoever holds it in turn."""
+        self.let_body_go()
+        self.record_end = bytes
+
     def let_body_go(self) -> None:
         """From here on nobody asks what stood in the body: it has been answered, or never will be."""
         self.body = b""

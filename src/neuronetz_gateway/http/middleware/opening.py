@@ -56,7 +56,7 @@ class OpeningMiddleware:
             self._record(exchange, ended)
             raise ended from None
         finally:
-            exchange.let_body_go()
+            exchange.end()
 
     def _record(self, exchange: Exchange, error: GatewayError) -> None:
         """One audit row a refusal, or a share of one; what held a reservation has its row from the settlement."""
