@@ -17,7 +17,7 @@ from tests.support.programs import children_of, program
 from tests.support.stores import Stores
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.full), 2])
 async def test_ctrl_c_twice_cuts_streams_off_and_settles_them(
     env_file: Path, tmp_path: Path, management: Services, stores: Stores, ollama: FakeOllama, workers: int
 ) -> None:

@@ -113,13 +113,13 @@ async def check_all(stores: Stores, ollama: FakeOllama, tenancy: Tenancy, told: 
 
 
 @pytest.mark.promise("B2", "B7", "D1")
-async def test_used_is_the_sum_of_1500_mixed_outcomes(
+async def test_used_is_the_sum_of_800_mixed_outcomes(
     mixed_gateway: LiveGateway, stores: Stores, ollama: FakeOllama
 ) -> None:
     print(f"seed {SEED}")
     models = install(ollama)
     tenancy = await make_tenancy(mixed_gateway.services, models=models)
-    told = await mixed_load([mixed_gateway], tenancy.key, 1_500, seed=SEED)
+    told = await mixed_load([mixed_gateway], tenancy.key, 800, seed=SEED)
     outcomes = await check_all(stores, ollama, tenancy, told)
     print(outcomes)
     expected = {"completed", "caller_left", "upstream_refused", "upstream_broken", "cut", "refused"}

@@ -207,6 +207,7 @@ async def _neighbours(
     assert most <= 128 * MIB + MOST_TIMES * size_bytes
 
 
+@pytest.mark.full
 @pytest.mark.promise("O2")
 async def test_small_requests_are_served_beside_a_crowd_of_large_ones(
     management: Services, stores: Stores, ollama: FakeOllama, env_path: Path

@@ -56,5 +56,6 @@ async def _named(uow: UnitOfWork, wanted: AuditFilter, tenant: str | None, key: 
         wanted = replace(wanted, tenant_id=(await uow.tenants.get_by_name(tenant)).id)
     if key is not None:
         # A whole key given as its prefix must not come back in a message.
-        wanted = replace(wanted, api_key_id=(await uow.api_keys.get_by_prefix(key[:PREFIX_LENGTH])).id)
+        found = await uow.api_keys.get_by_prefix(key[:PREFIX_LENGTH])
+        wanted = replace(wanted, tenant_id=found.tenant_id, api_key_id=found.id)  # the index knows tenants
     return wanted
