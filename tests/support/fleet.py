@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 
 from tests.support.forks import Fork, Zygote
+from tests.support.no_tls import NO_TLS
 
 START_SECONDS = 30.0
 END_SECONDS = 60.0  # more than a drain takes
@@ -49,7 +50,7 @@ class Member:
     def http(self, key: str | None = None, **options: Any) -> httpx.AsyncClient:
         headers = {"authorization": f"Bearer {key}"} if key else {}
         options = {"timeout": 30, **options}
-        return httpx.AsyncClient(base_url=self.base_url, headers=headers, trust_env=False, **options)
+        return httpx.AsyncClient(base_url=self.base_url, headers=headers, verify=NO_TLS, trust_env=False, **options)
 
     async def status_of(self, path: str) -> int | None:
         """What an open page answers; None where nobody listens or answers."""

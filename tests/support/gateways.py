@@ -19,6 +19,7 @@ from neuronetz_gateway.cli.draining import DrainingServer, DrainTimes, ServingCo
 from neuronetz_gateway.http.caller_connection import CallerConnection
 from neuronetz_gateway.settings import Environment, Settings
 from neuronetz_gateway.wiring import Services, build_services
+from tests.support.no_tls import NO_TLS
 from tests.support.stores import Stores
 
 _AT_ONCE = DrainTimes(accept_seconds=0, total_seconds=5)
@@ -63,7 +64,9 @@ class LiveGateway:
 
     def http(self, key: str | None = None, **options: Any) -> httpx.AsyncClient:
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        return httpx.AsyncClient(base_url=self.base_url, headers=headers, trust_env=False, timeout=30, **options)
+        return httpx.AsyncClient(
+            base_url=self.base_url, headers=headers, verify=NO_TLS, trust_env=False, timeout=30, **options
+        )
 
 
 @asynccontextmanager
@@ -126,7 +129,9 @@ class GatewayProcess:
 
     def http(self, key: str | None = None, **options: Any) -> httpx.AsyncClient:
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        return httpx.AsyncClient(base_url=self.base_url, headers=headers, trust_env=False, timeout=30, **options)
+        return httpx.AsyncClient(
+            base_url=self.base_url, headers=headers, verify=NO_TLS, trust_env=False, timeout=30, **options
+        )
 
 
 @asynccontextmanager
