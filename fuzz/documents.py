@@ -67,7 +67,7 @@ def _seeds() -> list[bytes]:
     documents: list[object] = [
         {"models": [entry, other, {"name": "fakea", "remote_host": "x"}, 5, None]},
         {"data": [{"id": "fakea", "object": "model"}, {"id": "fakeb"}], "object": "list"},
-        {"template": "a\n/usr/share/ollama/.ollama/x\n", "system": "s", "model_info": {"general.x": 1, "y": ["a"], "z": None}},
+        {"template": "a\n/usr/share/ollama/x\n", "system": "s", "model_info": {"general.x": 1, "y": ["a"], "z": None}},
         {"models": None},
         {"data": {}},
         {
