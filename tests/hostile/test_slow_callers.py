@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from neuronetz_gateway.wiring import Services, build_services
+from neuronetz_gateway.wiring import Services
 from tests.support.factories import make_tenancy
 from tests.support.fake_ollama import FakeOllama
 from tests.support.gateways import GatewayProcess, gateway_process, make_settings, write_env_file
@@ -21,13 +21,6 @@ from tests.support.stores import Stores
 SLACK_SECONDS = 3.0  # of a shared machine
 EACH = 125  # connections in each of eight ways
 MODES = {"slow headers": "-H", "slow body": "-B", "range": "-R", "slow read": "-X"}
-
-
-@pytest.fixture
-async def management(stores: Stores, ollama: FakeOllama) -> AsyncIterator[Services]:
-    services = build_services(make_settings(stores, ollama.base_url))
-    yield services
-    await services.aclose()
 
 
 class Good:
