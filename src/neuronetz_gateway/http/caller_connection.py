@@ -3,17 +3,20 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
+from urllib.parse import unquote
 
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from neuronetz_gateway.errors import MalformedRequestError
+from neuronetz_gateway.http.answer_cycle import AnswerCycle
 from neuronetz_gateway.http.caller_transport import CallerTransport
 from neuronetz_gateway.http.malformed import break_off, refusal
 from neuronetz_gateway.http.request_head import NO_REQUEST, check_head, failure_of, head_of, method_of
 from neuronetz_gateway.http.unsent import bound_unsent, reset, untaken_bytes
+from neuronetz_gateway.upstream.timing import Deadline
 
 _LOOKS_A_STALL = 10
 
@@ -58,6 +61,7 @@ class CallerConnection(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._serving = self.server_state if isinstance(self.server_state, ServingState) else ServingState()
+        self._idle = Deadline(self.loop, self.loop.time, self.timeout_keep_alive_handler)
         self._deadline: asyncio.TimerHandle | None = None  # of a head, or of a body that nobody wants
         self._stall: asyncio.TimerHandle | None = None
         self._untaken_bytes = 0  # by the last look at a caller who is slow
@@ -83,7 +87,7 @@ class CallerConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own signature
         self._wire = transport
-        self._ends = CallerTransport(transport, self._end)
+        self._ends = CallerTransport(transport, self.loop, self._end)
         super().connection_made(self._ends)
         if len(self.connections) > self._serving.max_connections:
             self._serving.count_refusal("too_many_connections")
@@ -95,6 +99,8 @@ class CallerConnection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._idle.cancel()
+        del self._idle  # which holds this connection: what holds itself stays until a collection
         self._lift_deadline()
         self._end_stall()
         self._ends.lost()
@@ -146,14 +152,19 @@ class CallerConnection(HttpToolsProtocol):
             self.cycle.keep_alive = False
             self._deaf = True
             return
-        self._check_head()
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        self._check_head(method, version)
         self._came = []
         self._head_open = False
         self._lift_deadline()
         self._overhead_bytes = self._unread_bytes = 0
-        super().on_headers_complete()
-        self._keeps = self.cycle.keep_alive and not self._serving.draining and not self.parser.should_upgrade()
-        self.cycle.keep_alive = self._keeps and not self.expect_100_continue
+        self._keeps = (
+            self.parser.should_keep_alive()
+            and version != "1.0"
+            and not self._serving.draining
+            and not self.parser.should_upgrade()
+        )
+        self._begin(method, version)
 
     def on_body(self, body: bytes) -> None:
         if self._deaf:
@@ -194,10 +205,17 @@ class CallerConnection(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if self._message_open and not self.transport.is_closing():
+        self._serving.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self._idle.move(self.timeout_keep_alive)
+        self.flow.resume_reading()
+        if self._message_open:
             # What has begun behind the request that is answered now may be the head of the next one.
             self._close_in(self.head_seconds if self._head_open else self.unread_seconds)
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle.move(None)
 
     def timeout_keep_alive_handler(self) -> None:
         self.transport.abort()  # instead of waiting until the caller has read the rest
@@ -219,8 +237,29 @@ class CallerConnection(HttpToolsProtocol):
 
     # What follows from it.
 
-    def _check_head(self) -> None:
-        method, version = self.parser.get_method(), self.parser.get_http_version()
+    def _begin(self, method: bytes, version: str) -> None:
+        """Hand the request to the application."""
+        raw_path, _, query = self.url.partition(b"?")
+        path = raw_path.decode("ascii")
+        scope = cast("dict[str, object]", self.scope)
+        scope["method"], scope["http_version"] = method.decode("ascii"), version
+        scope["path"], scope["raw_path"], scope["query_string"] = unquote(path), raw_path, query
+        self.cycle = AnswerCycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,  # AccessLog has it
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=self._keeps and not self.expect_100_continue,
+            on_response=self.on_response_complete,
+        )
+        self._start_asgi_task(self.cycle, self.app)
+
+    def _check_head(self, method: bytes, version: str) -> None:
         try:
             head = head_of(b"".join(self._came), method, self.url, version, first=self._first)
             if len(head) > self.max_head_bytes:

@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-_HEADS = frozenset({b"HTTP/1.1 200"})  # others are rare, and small
-
 
 def _nothing() -> None:
     """There is nothing left to end."""
@@ -15,12 +13,13 @@ class CallerTransport(asyncio.Transport):
     """What uvicorn writes to. Closing it is left to `ending`, called once: whatever closes a connection comes by here.
 
     Everything else is the real transport's (`wire`). The head of an answer waits until the end of the loop's turn for
-    what follows it: uvicorn writes the two apart, of which each would wake the caller up.
+    what follows it: written apart, each of the two would wake the caller up.
     """
 
-    def __init__(self, wire: asyncio.Transport, ending: Callable[[], None]) -> None:
+    def __init__(self, wire: asyncio.Transport, loop: asyncio.AbstractEventLoop, ending: Callable[[], None]) -> None:
         super().__init__()
         self.wire = wire
+        self._loop = loop
         self._ending = ending
         self._closed = False
         self._head = b""
@@ -32,11 +31,14 @@ class CallerTransport(asyncio.Transport):
         if self._head:
             head, self._head = self._head, b""
             self.wire.write(head + data)
-        elif bytes(data[:12]) in _HEADS:
-            self._head = bytes(data)
-            asyncio.get_running_loop().call_soon(self._send_head)
         else:
             self.wire.write(data)
+
+    def write_head(self, head: bytes) -> None:
+        """Send the head of an answer with what follows it in this turn of the loop, or alone."""
+        if not self._closed:
+            self._head = head
+            self._loop.call_soon(self._send_head)
 
     def close(self) -> None:
         """Begin the end."""
