@@ -1,6 +1,8 @@
 """One request of a caller's connection, its answer written as HTTP/1.1."""
 
-from starlette.types import Message
+from urllib.parse import unquote
+
+from starlette.types import Message, Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from neuronetz_gateway.http.caller_transport import CallerTransport
@@ -9,6 +11,13 @@ _WITHOUT_BODY = frozenset({204, 304})
 _LINE = b"\r\n"
 # Whatever could end a field, or the head, before its time (RFC 9110 §5.5); a tab may stand in a value.
 _CONTROLS = bytes(code for code in range(32) if code != 9) + b"\x7f"  # noqa: PLR2004 - the tab
+
+
+def describe(scope: Scope, method: bytes, version: str, target: bytes) -> None:
+    """Write into the scope of ASGI what a request line says; of a target only the path may be anything but itself."""
+    raw_path, _, query = target.partition(b"?")
+    scope["method"], scope["http_version"] = method.decode("ascii"), version
+    scope["path"], scope["raw_path"], scope["query_string"] = unquote(raw_path.decode("ascii")), raw_path, query
 
 
 class AnswerCycle(RequestResponseCycle):

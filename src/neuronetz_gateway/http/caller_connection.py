@@ -4,14 +4,13 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn, cast
-from urllib.parse import unquote
 
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from neuronetz_gateway.errors import MalformedRequestError
-from neuronetz_gateway.http.answer_cycle import AnswerCycle
+from neuronetz_gateway.http.answer_cycle import AnswerCycle, describe
 from neuronetz_gateway.http.caller_transport import CallerTransport
 from neuronetz_gateway.http.malformed import break_off, refusal
 from neuronetz_gateway.http.request_head import NO_REQUEST, check_head, failure_of, head_of, method_of
@@ -19,6 +18,7 @@ from neuronetz_gateway.http.unsent import bound_unsent, reset, untaken_bytes
 from neuronetz_gateway.upstream.timing import Deadline
 
 _LOOKS_A_STALL = 10
+_SHORT_HEAD_BYTES = 2 * 1024
 
 
 class ServingState(ServerState):
@@ -70,7 +70,7 @@ class CallerConnection(HttpToolsProtocol):
         self._came: list[bytes] = []  # the reads in which a head has come so far
         self._first = True  # whether that head began with its read, but for line breaks
         self._between = True  # whether this read began between two messages, with nothing of the next one parsed yet
-        self._read = self.url = b""
+        self._read = self.url = self._good_head = b""
         self._refused: MalformedRequestError | None = None
         self._keeps = True  # whether the connection outlives the request that is read
         self._deaf = False  # whatever comes now is no request of ours
@@ -142,7 +142,10 @@ class CallerConnection(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._head_open:
             return
-        super().on_header(name, value)
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
         if len(self.headers) > self.max_head_fields:
             self._refuse(_too_large("fields", self.max_head_fields))
 
@@ -239,11 +242,7 @@ class CallerConnection(HttpToolsProtocol):
 
     def _begin(self, method: bytes, version: str) -> None:
         """Hand the request to the application."""
-        raw_path, _, query = self.url.partition(b"?")
-        path = raw_path.decode("ascii")
-        scope = cast("dict[str, object]", self.scope)
-        scope["method"], scope["http_version"] = method.decode("ascii"), version
-        scope["path"], scope["raw_path"], scope["query_string"] = unquote(path), raw_path, query
+        describe(cast("Scope", self.scope), method, version, self.url)
         self.cycle = AnswerCycle(
             scope=self.scope,
             transport=self.transport,
@@ -260,13 +259,17 @@ class CallerConnection(HttpToolsProtocol):
         self._start_asgi_task(self.cycle, self.app)
 
     def _check_head(self, method: bytes, version: str) -> None:
+        came = b"".join(self._came)
+        if self._first and self._good_head and came.startswith(self._good_head):
+            return  # byte for byte the head before, as programs send them
         try:
-            head = head_of(b"".join(self._came), method, self.url, version, first=self._first)
+            head = head_of(came, method, self.url, version, first=self._first)
             if len(head) > self.max_head_bytes:
                 raise _too_large("bytes", self.max_head_bytes)
             check_head(method, self.url, version, self.headers)
         except MalformedRequestError as error:
             self._refuse(error)
+        self._good_head = head if version == "1.1" and len(head) <= _SHORT_HEAD_BYTES else b""
         if version == "1.0":
             self.expect_100_continue = False  # RFC 9110 §10.1.1: it would not understand the answer
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Never
 from uuid import UUID
 
 from starlette.types import Scope
@@ -17,6 +18,7 @@ from neuronetz_gateway.http.body_room import BodyShare
 from neuronetz_gateway.surfaces.surface import Call, Endpoint
 
 _KEY = "neuronetz.exchange"
+_STEPS = frozenset({"principal", "call", "admission", "reservation"})
 
 
 @dataclass(slots=True)
@@ -55,59 +57,42 @@ class Exchange:
     body_share: BodyShare | None = None
     adjusted: tuple[str, ...] = ()
     record_end: Callable[[], bytes] = bytes
-    _principal: Principal | None = None
-    _call: Call | None = None
-    _admission: Admission | None = None
-    _reservation: Reservation | None = None
+    principal: Principal = field(init=False, repr=False, compare=False)
+    call: Call = field(init=False, repr=False, compare=False)
+    admission: Admission = field(init=False, repr=False, compare=False)
+    reservation: Reservation = field(init=False, repr=False, compare=False)
+
+    def __getattr__(self, name: str) -> Never:
+        """For whatever has not been set: what is there never comes here, so that asking for it costs nothing."""
+        if name not in _STEPS:
+            raise AttributeError(name)
+        raise RuntimeError(f"the exchange has no {name} yet: a step stands in the wrong place of the chain")
 
     @property
     def known_principal(self) -> Principal | None:
-        return self._principal
+        try:
+            return self.principal
+        except RuntimeError:
+            return None
 
     @property
     def known_call(self) -> Call | None:
-        return self._call
+        try:
+            return self.call
+        except RuntimeError:
+            return None
 
     @property
     def known_reservation(self) -> Reservation | None:
-        return self._reservation
+        try:
+            return self.reservation
+        except RuntimeError:
+            return None
 
     @property
     def model(self) -> str:
-        return self._call.model if self._call else ""
-
-    @property
-    def principal(self) -> Principal:
-        return _required(self._principal, "principal")
-
-    @principal.setter
-    def principal(self, principal: Principal) -> None:
-        self._principal = principal
-
-    @property
-    def call(self) -> Call:
-        return _required(self._call, "call")
-
-    @call.setter
-    def call(self, call: Call) -> None:
-        self._call = call
-
-    @property
-    def admission(self) -> Admission:
-        return _required(self._admission, "admission")
-
-    @admission.setter
-    def admission(self, admission: Admission) -> None:
-        self._admission = admission
-
-    @property
-    def reservation(self) -> Reservation:
-        return _required(self._reservation, "reservation")
-
-    @reservation.setter
-    def reservation(self, reservation: Reservation) -> None:
-        self._reservation = reservation
-        self.body = b""
+        call = self.known_call
+        return call.model if call is not None else ""
 
     def end(self) -> None:
         """Nothing more comes of it: what it held is let go, with whoever holds it in turn."""
@@ -117,16 +102,11 @@ class Exchange:
     def let_body_go(self) -> None:
         """From here on nobody asks what stood in the body: it has been answered, or never will be."""
         self.body = b""
-        if self._call is not None and self._call.body:
-            self._call = self._call._replace(body={})
+        call = self.known_call
+        if call is not None and call.body:
+            self.call = call._replace(body={})
         if self.body_share is not None:
             self.body_share.release()
-
-
-def _required[T](value: T | None, name: str) -> T:
-    if value is None:
-        raise RuntimeError(f"the exchange has no {name} yet: a step stands in the wrong place of the chain")
-    return value
 
 
 def attach(scope: Scope, exchange: Exchange) -> None:

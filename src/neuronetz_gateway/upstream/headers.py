@@ -4,6 +4,8 @@ from importlib.metadata import version
 
 import httpx
 
+from neuronetz_gateway.upstream.received import fields_of
+
 _RETURNED = frozenset({b"content-type", b"content-length"})
 _FIXED = (
     (b"Accept", b"*/*"),
@@ -26,13 +28,12 @@ def response_headers(response: httpx.Response) -> list[tuple[bytes, bytes]]:
 
     content-length holds only while the body is passed on unchanged.
     """
-    lowered = ((name.lower(), value) for name, value in response.headers.raw)
-    return [(name, value) for name, value in lowered if name in _RETURNED]
+    return [(name.lower(), value) for name, value in fields_of(response) if name.lower() in _RETURNED]
 
 
 def is_encoded(response: httpx.Response) -> bool:
     """Whether the body is compressed, although `identity` was asked for."""
     return any(
         name.lower() == b"content-encoding" and value.strip().lower() != b"identity"
-        for name, value in response.headers.raw
+        for name, value in fields_of(response)
     )

@@ -9,6 +9,7 @@ import httpx
 
 from neuronetz_gateway.upstream.connection import Connection, ConnectionLimits
 from neuronetz_gateway.upstream.pool import Pool
+from neuronetz_gateway.upstream.received import ReceivedResponse
 from neuronetz_gateway.upstream.request import Origin, PreparedRequest, written
 from neuronetz_gateway.upstream.timing import Timeouts
 
@@ -76,6 +77,7 @@ class OllamaTransport(httpx.AsyncBaseTransport):
         connection = self._pool.take(head.origin) or await self._connect(head.origin, timeouts.connect_seconds)
         if isinstance(request, PreparedRequest):
             request.going_up()
+            return ReceivedResponse(await connection.exchange(head, body, timeouts))
         reply = await connection.exchange(head, body, timeouts)
         return httpx.Response(reply.status, headers=reply.headers, stream=reply, extensions=_EXTENSIONS)
 

@@ -21,6 +21,7 @@ class BudgetMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = exchange_of(scope)
         exchange.reservation = await self.ledger.reserve(exchange.principal, ask_of(exchange))
+        exchange.body = b""  # from here on nobody reads it once more
         try:
             await self.app(scope, receive, send)
         finally:

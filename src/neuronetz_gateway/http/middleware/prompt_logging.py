@@ -1,5 +1,6 @@
 """Step 6, for keys that were told so: the prompt kept, sealed."""
 
+from collections.abc import Awaitable
 from datetime import timedelta
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -15,13 +16,13 @@ class PromptLoggingMiddleware:
     def __init__(self, app: ASGIApp, *, prompts: PromptLog) -> None:
         self.app, self.prompts = app, prompts
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         exchange = exchange_of(scope)
         seconds = exchange.principal.prompt_log_seconds
         if seconds is not None and exchange.body_head:
             self.prompts.keep(record_of(exchange, seconds), exchange.body_head)
             exchange.body_head = b""
-        await self.app(scope, receive, send)
+        return self.app(scope, receive, send)
 
 
 def record_of(exchange: Exchange, seconds: int) -> PromptRecord:
