@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 
 import httpx
@@ -28,9 +28,14 @@ class Unreached(Upstream):
         self.asked = asyncio.Event()
 
     async def open(
-        self, method: str, path: str, body: bytes, going_up: Callable[[], None] = lambda: None
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        going_up: Callable[[], None] = lambda: None,
+        trace_fields: Sequence[tuple[bytes, bytes]] = (),
     ) -> httpx.Response:
-        del method, path, body, going_up
+        del method, path, body, going_up, trace_fields
         self.asked.set()
         await asyncio.Event().wait()
         raise AssertionError

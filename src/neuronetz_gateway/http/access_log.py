@@ -11,6 +11,7 @@ from neuronetz_gateway.domain.audit import PATH_CHARACTERS, Outcome, printable
 from neuronetz_gateway.http.address import Networks, caller_address
 from neuronetz_gateway.http.exchange import Exchange, find_exchange
 from neuronetz_gateway.http.request_id import name_request
+from neuronetz_gateway.http.trace_context import Trace, trace_of
 from neuronetz_gateway.observability.metrics import Metrics
 from neuronetz_gateway.surfaces.catalog import surface_of
 
@@ -56,7 +57,8 @@ class AccessLog:
             self.metrics.closed("other", status, "served" if status < 400 else "refused", seconds)  # noqa: PLR2004 - HTTP's own line
             # Probes of closed routes end here too: where they come from is what one wants to know.
             address = caller_address(scope, self.trusted_proxies)
-            _log.info("request", **_plain_fields(scope, request_id, status, seconds), address=address)
+            fields = _plain_fields(scope, request_id, status, seconds, trace_of(scope))
+            _log.info("request", **fields, address=address)
             return
         outcome = exchange.outcome or (Outcome.CALLER_LEFT if status in _LEFT else Outcome.FAILED)
         self.metrics.closed(exchange.endpoint.path, status, outcome.value, seconds)
@@ -64,7 +66,8 @@ class AccessLog:
             self.metrics.refused(exchange.reason)
         else:
             self._count_exchange(exchange)
-        _log.info("request", **_plain_fields(scope, request_id, status, seconds), **_exchange_fields(exchange, outcome))
+        fields = _plain_fields(scope, request_id, status, seconds, exchange.trace)
+        _log.info("request", **fields, **_exchange_fields(exchange, outcome))
 
     def _count_exchange(self, exchange: Exchange) -> None:
         charge = exchange.charge
@@ -76,14 +79,17 @@ class AccessLog:
             self.metrics.answered(exchange.endpoint.path, exchange.first_byte_seconds)
 
 
-def _plain_fields(scope: Scope, request_id: str, status: int, seconds: float) -> dict[str, object]:
-    return {
+def _plain_fields(scope: Scope, request_id: str, status: int, seconds: float, trace: Trace | None) -> dict[str, object]:
+    fields: dict[str, object] = {
         "request_id": request_id,
         "method": printable(scope["method"], 20),
         "path": printable(scope["path"], PATH_CHARACTERS),
         "status": status,
         "ms": round(seconds * 1000, 2),
     }
+    if trace is not None:
+        fields["trace_id"] = trace.trace_id
+    return fields
 
 
 def _exchange_fields(exchange: Exchange, outcome: Outcome) -> dict[str, object]:

@@ -15,6 +15,7 @@ from neuronetz_gateway.domain.request_policy import KeyPolicy
 from neuronetz_gateway.domain.standing import Standing
 from neuronetz_gateway.domain.usage import NOTHING, Charge, MeterReading
 from neuronetz_gateway.http.body_room import BodyShare
+from neuronetz_gateway.http.trace_context import Trace
 from neuronetz_gateway.surfaces.surface import Call, Endpoint
 
 _KEY = "neuronetz.exchange"
@@ -40,6 +41,7 @@ class Exchange:
     address: str
     user_agent: str
     started_at: float
+    trace: Trace | None = None
     status: int = 0
     response_started: bool = False
     first_byte_seconds: float | None = None

@@ -1,7 +1,7 @@
 """Step 6: bytes to Ollama and back, until the last one or until somebody leaves."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -83,7 +83,7 @@ class Relay:
 
         try:
             response = await self.upstream.open(
-                endpoint.upstream_method, endpoint.upstream_path, _body(exchange), going_up
+                endpoint.upstream_method, endpoint.upstream_path, _body(exchange), going_up, _trace_fields(exchange)
             )
         except httpx.TransportError as error:
             exchange.forwarded = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
@@ -94,6 +94,10 @@ class Relay:
             await _answer(exchange, response, send)
         finally:
             self.upstream.abort(response)  # does nothing once the answer has been received whole
+
+
+def _trace_fields(exchange: Exchange) -> Sequence[tuple[bytes, bytes]]:
+    return () if exchange.trace is None else exchange.trace.fields(exchange.id)
 
 
 def _body(exchange: Exchange) -> bytes:

@@ -1,7 +1,7 @@
 """What the gateway asks of its upstream."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import httpx
@@ -43,9 +43,16 @@ class Upstream:
         return self._client
 
     async def open(
-        self, method: str, path: str, body: bytes, going_up: Callable[[], None] = lambda: None
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        going_up: Callable[[], None] = lambda: None,
+        trace_fields: Sequence[tuple[bytes, bytes]] = (),
     ) -> httpx.Response:
         """Send one request; the response comes with its head. `going_up` is called just before the first byte is sent.
+
+        trace_fields are the only ones of a head that differ from request to request (W3C Trace Context).
 
         Raises httpx.TransportError, also for a compressed answer: without the field that names its coding, which does
         not cross, it would reach callers as rubbish that no meter can read.
@@ -53,7 +60,7 @@ class Upstream:
         Iterate `response.stream` for the raw bytes. Whoever calls this must, however it ends, call `abort(response)` or
         `await response.aclose()`; both do nothing once the body has been received whole.
         """
-        request = PreparedRequest(self._template(method, path, with_body=bool(body)), body, going_up)
+        request = PreparedRequest(self._template(method, path, with_body=bool(body)), body, going_up, trace_fields)
         response = await self._transport.handle_async_request(request)
         request.let_body_go()  # an answer may take an hour, with a body of megabytes behind it
         response.request = request

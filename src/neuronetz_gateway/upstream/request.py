@@ -1,6 +1,6 @@
 """Requests as they are written to the upstream."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import httpx
@@ -36,17 +36,27 @@ class RequestHead:
             elif lower not in {b"content-length", b"transfer-encoding"}:
                 lines.append(b"%b: %b" % (name, value))
         lines.insert(1, b"Host: %b" % host)
-        if any(b"\r" in line or b"\n" in line for line in lines):
-            raise httpx.LocalProtocolError("a line break within a line of the head")
+        _refuse_line_breaks(lines)
         if url.scheme not in _DEFAULT_PORTS:
             raise httpx.UnsupportedProtocol(f"no such scheme here: {url.scheme!r}")
         origin = url.scheme, url.raw_host.decode("ascii"), url.port or _DEFAULT_PORTS[url.scheme]
         return RequestHead(origin, method, b"\r\n".join(lines))
 
+    def followed_by(self, fields: Iterable[tuple[bytes, bytes]]) -> "RequestHead":
+        """The same head with more fields at its end. Raises httpx.LocalProtocolError."""
+        more = [b"%b: %b" % field for field in fields]
+        _refuse_line_breaks(more)
+        return RequestHead(self.origin, self.method, b"\r\n".join([self.lines, *more]))
+
     def framed(self, body_bytes: int) -> bytes:
         if body_bytes or self.method in _WITH_BODY:
             return b"%b\r\nContent-Length: %d\r\n\r\n" % (self.lines, body_bytes)
         return self.lines + b"\r\n\r\n"
+
+
+def _refuse_line_breaks(lines: list[bytes]) -> None:
+    if any(b"\r" in line or b"\n" in line for line in lines):
+        raise httpx.LocalProtocolError("a line break within a line of the head")
 
 
 class RequestTemplate:
@@ -60,14 +70,20 @@ class RequestTemplate:
 
 
 class PreparedRequest(httpx.Request):
-    """A request of which only the body is new.
+    """A request of which only the body is new, with a trace the fields that name it too.
 
     It is an httpx.Request to whoever looks, so that any httpx transport can send it. httpx's own constructor, which is
     not called, normalises every field anew, at the price of half an exchange. Content-Length is the transport's to add.
     The transport calls `going_up` when it has a connection, just before the first byte is written.
     """
 
-    def __init__(self, template: RequestTemplate, body: bytes, going_up: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        template: RequestTemplate,
+        body: bytes,
+        going_up: Callable[[], None],
+        fields: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
         self.method = template.method
         self.url = template.url
         self.headers = template.headers  # shared: nobody changes the fields of a request that is on its way
@@ -76,6 +92,9 @@ class PreparedRequest(httpx.Request):
         self.body = body
         self.head = template.head
         self.going_up = going_up
+        if fields:
+            self.headers = httpx.Headers([*template.headers.raw, *fields])
+            self.head = template.head.followed_by(fields)
 
     def let_body_go(self) -> None:
         """It has been answered; the request stays as a name for what was asked."""

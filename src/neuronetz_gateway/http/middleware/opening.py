@@ -14,6 +14,7 @@ from neuronetz_gateway.http.address import Networks, caller_address
 from neuronetz_gateway.http.draining import Drain, shutting_down
 from neuronetz_gateway.http.exchange import Exchange, attach
 from neuronetz_gateway.http.request_id import request_id_of, user_agent_of
+from neuronetz_gateway.http.trace_context import trace_of
 from neuronetz_gateway.services.refusal_recording import RefusalRecorder
 from neuronetz_gateway.surfaces.surface import Endpoint
 
@@ -41,6 +42,7 @@ class OpeningMiddleware:
             address=caller_address(scope, self.trusted_proxies),
             user_agent=user_agent_of(scope),
             started_at=monotonic(),
+            trace=trace_of(scope),
         )
         attach(scope, exchange)
         try:
