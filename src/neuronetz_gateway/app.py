@@ -1,5 +1,6 @@
 """The steps of one request, in their order."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -56,9 +57,17 @@ def create_app(settings: Settings, services: Services) -> Gateway:
         redirect_slashes=False,
     )
     drain, room = Drain(services.limiter), BodyRoom(settings.max_bodies_bytes)
-    readiness = Readiness(services.checks, clock=monotonic, stopping=lambda: drain.stopping)
+    found = services.metrics.vitals.dependency_found
+    readiness = Readiness(services.checks, clock=monotonic, stopping=lambda: drain.stopping, found=found)
+    overview = services.self_observer.overview
+
+    async def looks() -> None:  # a scrape has everything asked that nobody else does, so that its gauges are of now
+        await asyncio.gather(readiness.missing(), overview.refresh())
+
     apart = settings.metrics_enabled and settings.metrics_port > 0
-    app.include_router(ops_router(readiness, services.metrics if settings.metrics_enabled and not apart else None))
+    app.include_router(
+        ops_router(readiness, services.metrics if settings.metrics_enabled and not apart else None, looks)
+    )
     unmatched = Unmatched(
         refusals=services.refusals, trusted_proxies=settings.proxy_networks, new_id=uuid7, now=_utc_now
     )
@@ -75,7 +84,7 @@ def create_app(settings: Settings, services: Services) -> Gateway:
     chains[ACCOUNT.method, ACCOUNT.path.encode("ascii")] = account_chain(settings, services, drain)
     table = EndpointTable(chains, named, app)
     logged = AccessLog(table, metrics=services.metrics, new_id=uuid7, trusted_proxies=settings.proxy_networks)
-    return Gateway(logged, drain, services.metrics.refused, metrics_app(services.metrics) if apart else None)
+    return Gateway(logged, drain, services.metrics.refused, metrics_app(services.metrics, looks) if apart else None)
 
 
 def chain_of(

@@ -51,6 +51,7 @@ from neuronetz_gateway.services.recovery import Recovery
 from neuronetz_gateway.services.refusal_recording import RefusalRecorder
 from neuronetz_gateway.services.refusal_tally import RefusalTally
 from neuronetz_gateway.services.revocation_watch import RevocationWatch
+from neuronetz_gateway.services.self_observing import SelfObserver
 from neuronetz_gateway.services.tenants import TenantRegistry
 from neuronetz_gateway.services.usage import UsageReport
 from neuronetz_gateway.services.verification_lane import VerificationLane, lane_threads
@@ -99,6 +100,7 @@ class Services:
     accounts: AccountReader
     prompt_log: PromptLog
     logged_prompts: LoggedPrompts
+    self_observer: SelfObserver
     checks: Mapping[str, Check]
 
     async def start(self) -> None:
@@ -116,6 +118,7 @@ class Services:
         await self.chains.upkeep.start()
         await self.key_uses.start()
         await self.model_knowledge.start()
+        await self.self_observer.start()
 
     async def aclose(self) -> None:
         """Flush, then close: settlements first, since they are what must not be lost; each step runs whatever fails."""
@@ -138,6 +141,7 @@ class Services:
             closing.push_async_callback(self.refusals.aclose)
             closing.push_async_callback(self.revocation_watch.aclose)
             closing.push_async_callback(self.recovery.aclose)
+            closing.push_async_callback(self.self_observer.aclose)
 
 
 def build_services(settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> Services:
@@ -145,7 +149,7 @@ def build_services(settings: Settings, transport: httpx.AsyncBaseTransport | Non
     metrics = Metrics()
     database, reporting = _database(settings), _reporting(settings)
     redis_client = Redis.from_url(settings.redis_url.get_secret_value())
-    batched = BatchedRedis(redis_client, timeout_seconds=settings.redis_timeout_s)
+    batched = BatchedRedis(redis_client, timeout_seconds=settings.redis_timeout_s, took=metrics.vitals.redis_answered)
     counters = RateCounters(batched, lease_seconds=settings.lease_s)
     upstream = Upstream(transport or _transport(settings), settings.ollama_base_url)
     hasher = _hasher(settings)
@@ -165,6 +169,7 @@ def build_services(settings: Settings, transport: httpx.AsyncBaseTransport | Non
         statement_timeout_seconds=settings.database_statement_timeout_s,
         answer_within_seconds=settings.ledger_timeout_s,
         happened=metrics.happened,
+        took=metrics.vitals.committed,
     )
     return Services(
         settings=settings,
@@ -224,6 +229,7 @@ def build_services(settings: Settings, transport: httpx.AsyncBaseTransport | Non
             database, cipher, max_bytes=settings.prompt_log_max_bytes, longest=longest, happened=metrics.happened
         ),
         logged_prompts=LoggedPrompts(database, cipher, longest=longest, now=utc_now, new_id=uuid7),
+        self_observer=SelfObserver(settings, metrics, ledger, clock=time.monotonic),
         checks=_checks(database, counters, upstream),
     )
 

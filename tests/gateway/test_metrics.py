@@ -56,11 +56,11 @@ def check_labels(page: str) -> None:
                     assert value in OUTCOME_LABELS, (name, labels)
                 case "status":
                     assert value == "0" or (value.isdecimal() and 100 <= int(value) <= 599), (name, labels)
-                case "kind" | "reason" | "event":
+                case "kind" | "reason" | "event" | "operation" | "dependency" | "period":
                     assert value, (name, labels)
                     assert set(value) <= WORDS, (name, labels)
                     assert len(value) <= 40, (name, labels)
-                case "le":
+                case "le" | "used_percent":
                     float(value)
                 case _:
                     pytest.fail(f"a label of another name: {name} {labels}")
@@ -85,6 +85,9 @@ async def test_with_a_port_of_their_own_the_metrics_are_there_alone(
                 assert (await http.get(path)).status_code == httpx.codes.NOT_FOUND, path
         page = (await apart.get("/metrics")).text
         assert 'neuronetz_requests_total{endpoint="/api/chat",outcome="completed",status="200"} 10.0' in page
+        check_labels(page)
+        assert 'neuronetz_dependency_up{dependency="ollama"} 1.0' in page
+        assert "neuronetz_loop_lag_seconds_count" in page
         await until(lambda: has_said(gateway, f"Metrics: http://127.0.0.1:{port}/metrics"))
         assert (await apart.post("/metrics")).status_code == httpx.codes.METHOD_NOT_ALLOWED
         for path in ("/", "/healthz", "/readyz", "/api/tags", "/account", "/metrics/", "//metrics", "/METRICS"):
@@ -92,7 +95,7 @@ async def test_with_a_port_of_their_own_the_metrics_are_there_alone(
     async with httpx.AsyncClient(trust_env=False) as http:
         with pytest.raises(httpx.ConnectError):
             await http.get(f"http://127.0.0.1:{port}/metrics")
-    assert len(ollama.requests) == 10
+    assert len(ollama.hits) == 10
 
 
 async def has_said(gateway: GatewayProcess, words: str) -> bool:

@@ -15,6 +15,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors.multiprocess import Process
 
 from neuronetz_gateway.cli.draining import DrainingServer, ServingConfig
+from neuronetz_gateway.observability.metrics import forget_process
 
 _READY_SECONDS = 30.0
 _ASK_SECONDS = 1.0
@@ -105,6 +106,8 @@ class Workers:
                 continue
             worker.kill()
             worker.join()
+            if worker.process.pid is not None:
+                forget_process(worker.process.pid)
             if worker.exitcode == STARTUP_FAILURE:
                 return False
             self._workers[place] = self._started()

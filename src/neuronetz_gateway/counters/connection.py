@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 import redis.asyncio
@@ -26,13 +28,23 @@ class BatchedRedis:
     `timeout_seconds`, when Redis answers with an error, or when the connection breaks. No call is repeated unless it
     certainly had no effect. A lost connection is opened again by the next call. Where that fails, or a call ran out of
     time and nothing came in time since it was sent, Redis is given up: the connection is dropped, every call fails at
-    once, and each `probe_seconds` it is tried whether Redis is back. Futures may be cancelled freely.
+    once, and each `probe_seconds` it is tried whether Redis is back. Futures may be cancelled freely. `took` is told
+    how many seconds calls take, of those under way at once of one alone.
     """
 
-    def __init__(self, client: redis.asyncio.Redis, *, timeout_seconds: float, probe_seconds: float = 0.1) -> None:
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        *,
+        timeout_seconds: float,
+        probe_seconds: float = 0.1,
+        took: Callable[[float], None] = lambda _seconds: None,
+    ) -> None:
         self._client = client
         self._timeout_seconds = timeout_seconds
         self._probe_seconds = probe_seconds
+        self._took = took
+        self._timed_since: float | None = None
         self._link: Link | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._given_up: BaseException | None = None  # why every call fails at once
@@ -86,9 +98,17 @@ class BatchedRedis:
             return
         if self._link is not None:
             calls, self._unsent = self._unsent, []
+            if calls and self._timed_since is None:
+                self._timed_since = monotonic()
+                calls[0].future.add_done_callback(self._timed)
             self._link.send(call for call in calls if not call.future.done())
         elif self._unsent:
             self._connect()
+
+    def _timed(self, future: asyncio.Future[Any]) -> None:
+        began, self._timed_since = self._timed_since, None
+        if began is not None and not future.cancelled():
+            self._took(monotonic() - began)
 
     def _connect(self) -> None:
         if self._connecting is None:

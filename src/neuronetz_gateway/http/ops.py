@@ -1,5 +1,7 @@
 """What operators ask: alive, ready, counted."""
 
+from collections.abc import Awaitable, Callable
+
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -8,9 +10,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from neuronetz_gateway.http.readiness import Readiness
 from neuronetz_gateway.observability.metrics import CONTENT_TYPE, Metrics
 
+type Looks = Callable[[], Awaitable[object]]
 
-def ops_router(readiness: Readiness, metrics: Metrics | None) -> APIRouter:
-    """The open pages; they tell nothing that is not for everybody's eyes."""
+
+def ops_router(readiness: Readiness, metrics: Metrics | None, looks: Looks) -> APIRouter:
+    """The open pages; they tell nothing that is not for everybody's eyes. `looks` freshens the metrics for a scrape."""
     router = APIRouter()
 
     @router.api_route("/", methods=["GET", "HEAD"])
@@ -31,16 +35,18 @@ def ops_router(readiness: Readiness, metrics: Metrics | None) -> APIRouter:
 
         @router.get("/metrics")
         async def metrics_page() -> Response:
+            await looks()
             return Response(exposition(), media_type=CONTENT_TYPE)
 
     return router
 
 
-def metrics_app(metrics: Metrics) -> ASGIApp:
+def metrics_app(metrics: Metrics, looks: Looks) -> ASGIApp:
     """The metrics, for a listener of their own, on which there is nothing else (METRICS_PORT, PROMISES P2)."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
+            await looks()
             await _answer_to(Request(scope), metrics)(scope, receive, send)
 
     return app

@@ -13,15 +13,22 @@ class Readiness:
     """Asks every dependency at once; a check gives None, or in a few plain words what is wrong.
 
     `clock` is monotonic, in seconds. Those who ask while a round is under way share its answer. Once this process is
-    `stopping` nothing else matters: a balancer is to turn away at once.
+    `stopping` nothing else matters: a balancer is to turn away at once. `found` is told of each dependency whether it
+    answered.
     """
 
     def __init__(
-        self, checks: Checks, *, clock: Callable[[], float], stopping: Callable[[], bool] = lambda: False
+        self,
+        checks: Checks,
+        *,
+        clock: Callable[[], float],
+        stopping: Callable[[], bool] = lambda: False,
+        found: Callable[[str, bool], None] = lambda _name, _up: None,
     ) -> None:
         self._checks = checks
         self._clock = clock
         self._stopping = stopping
+        self._found = found
         self._round: asyncio.Task[dict[str, str]] | None = None
         self._began = 0.0
 
@@ -36,5 +43,7 @@ class Readiness:
 
     async def _ask(self) -> dict[str, str]:
         problems = await asyncio.gather(*(check() for check in self._checks.values()))
-        named = zip(self._checks, problems, strict=True)
+        named = list(zip(self._checks, problems, strict=True))
+        for name, problem in named:
+            self._found(name, problem is None)
         return {name: problem for name, problem in named if problem is not None}

@@ -4,11 +4,38 @@ import os
 from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
+from neuronetz_gateway.observability.vitals import Vitals
+
+_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+
+
+TOO_MANY_CONNECTIONS = "too_many_connections"
+# There from the start, with 0: of what was never seen before Prometheus cannot tell that it has grown to 1.
+WATCHED_EVENTS = (
+    "abandoned",
+    "argon2_disagrees_with_digest",
+    "checkpoint_failed",
+    "checkpoint_sink_contradicts",
+    "checkpoint_sink_failed",
+    "declared_dead",
+    "forged_cache_entry",
+    "key_cache_unavailable",
+    "model_facts_failed",
+    "overview_failed",
+    "partitions_failed",
+    "prompt_over_bound",
+    "prompt_purge_failed",
+    "rates_rebuilt",
+    "refusal_lost",
+    "reservation_in_doubt",
+    "retention_failed",
+    "settlement_lost",
+)
 
 
 class Metrics:
@@ -46,6 +73,10 @@ class Metrics:
             "neuronetz_in_flight", "Requests under way.", multiprocess_mode="livesum", registry=self._registry
         )
         self._events = Counter("neuronetz_events", "Noteworthy events.", ["event"], registry=self._registry)
+        for event in WATCHED_EVENTS:
+            self._events.labels(event)
+        self._refusals.labels(TOO_MANY_CONNECTIONS)
+        self.vitals = Vitals(self._registry)
         self._prompt, self._output = self._tokens.labels("prompt"), self._tokens.labels("output")
         self._request_children: dict[tuple[str, int, str], Counter] = {}
         self._duration_children: dict[str, Histogram] = {}
@@ -89,8 +120,14 @@ class Metrics:
             self._registry.register(collector)
 
     def exposition(self) -> bytes:
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        if _VARIABLE not in os.environ:
             return generate_latest(self._registry)
         merged = CollectorRegistry()
         MultiProcessCollector(merged)  # type: ignore[no-untyped-call]  # prometheus-client leaves it untyped
         return generate_latest(merged)
+
+
+def forget_process(pid: int) -> None:
+    """Takes the gauges of a worker that was killed out of the sum; what it had counted stays counted."""
+    if _VARIABLE in os.environ:
+        mark_process_dead(pid)  # type: ignore[no-untyped-call]  # prometheus-client leaves it untyped

@@ -11,6 +11,7 @@ from neuronetz_gateway.repositories.api_keys import ApiKeys
 from neuronetz_gateway.repositories.audit_chain import AuditChains
 from neuronetz_gateway.repositories.audit_log import AuditLog
 from neuronetz_gateway.repositories.audit_notes import AuditNotes
+from neuronetz_gateway.repositories.budget_levels import BudgetLevels
 from neuronetz_gateway.repositories.budget_usage import BudgetUsages
 from neuronetz_gateway.repositories.budgets import Budgets
 from neuronetz_gateway.repositories.key_limits import KeyLimits
@@ -34,6 +35,7 @@ class UnitOfWork:
         self.key_uses = KeyUses(connection)
         self.budgets = Budgets(connection)
         self.budget_usage = BudgetUsages(connection)
+        self.budget_levels = BudgetLevels(connection)
         self.revocations = Revocations(connection)
         self.audit_log = AuditLog(connection)
         self.audit_chains = AuditChains(connection)

@@ -15,6 +15,7 @@ from neuronetz_gateway.domain.usage import NOTHING
 from neuronetz_gateway.errors import UnavailableError
 from neuronetz_gateway.repositories.ledger import SWEPT, Ledger, ReservationRequest, Verdict
 from neuronetz_gateway.services.budget_refusals import refusal_of
+from neuronetz_gateway.services.commit_timing import timed
 from neuronetz_gateway.services.doubtful_reservations import DoubtfulReservations
 from neuronetz_gateway.services.patient_commit import PatientCommit
 from neuronetz_gateway.services.process_life import ProcessLife
@@ -29,7 +30,8 @@ class BudgetLedger:
     """The owner of every reservation from the moment it is asked for (DESIGN §5).
 
     Whoever waits may leave, a commit may be unknown, Postgres may go away: what was reserved is settled or released
-    all the same, exactly once. `happened` counts events by name: settlement_lost, refusal_lost, reservation_in_doubt.
+    all the same, exactly once. `happened` counts events by name: settlement_lost, refusal_lost, reservation_in_doubt;
+    `took` is told of each batch whether it was to reserve, settle or refuse, with how many seconds it took.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class BudgetLedger:
         unwind_within_seconds: float = 1.0,
         close_within_seconds: float = 10.0,
         happened: Callable[[str], None] = lambda _event: None,
+        took: Callable[[str, float], None] = lambda _operation, _seconds: None,
     ) -> None:
         self._ledger = ledger
         self._life = life
@@ -51,10 +54,14 @@ class BudgetLedger:
         self._close_within_seconds = close_within_seconds
         self._happened = happened
         self._reserving = GroupCommit(
-            self._reserve_batch, name="reserve", max_queued=max_queued, unclaimed=self._release_unclaimed
+            timed(self._reserve_batch, "reserve", took),
+            name="reserve",
+            max_queued=max_queued,
+            unclaimed=self._release_unclaimed,
         )
-        self._settling = PatientCommit(ledger.settle, name="settlement", max_queued=max_queued, happened=happened)
-        self._refusing = PatientCommit(self._refuse_batch, name="refusal", max_queued=max_queued, happened=happened)
+        settle, refuse = timed(ledger.settle, "settle", took), timed(self._refuse_batch, "refuse", took)
+        self._settling = PatientCommit(settle, name="settlement", max_queued=max_queued, happened=happened)
+        self._refusing = PatientCommit(refuse, name="refusal", max_queued=max_queued, happened=happened)
         self._doubtful = DoubtfulReservations(
             self._release,
             ledger.end_sessions,
@@ -68,6 +75,11 @@ class BudgetLedger:
     def pending(self) -> int:
         """How many reservations, settlements, refusals and releases Postgres has not answered yet."""
         return self._reserving.pending + self._settling.pending + self._refusing.pending + len(self._doubtful)
+
+    @property
+    def settlements_waiting(self) -> int:
+        """How many settlements Postgres has not taken yet."""
+        return self._settling.pending
 
     @property
     def refusals_waiting(self) -> int:

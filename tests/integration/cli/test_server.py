@@ -133,6 +133,10 @@ def workers_of(pid: int) -> set[int]:
     return {child for child in children_of(pid) if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()}
 
 
+def kept_metrics_of(folder: Path, pid: int) -> set[str]:
+    return {file.name for file in folder.glob(f"neuronetz-metrics-*/*_{pid}.db")}
+
+
 async def test_a_worker_that_was_killed_is_replaced(env_file: Path, tmp_path: Path) -> None:
     words = ("serve", "--port", "0", "--workers", "2", "--json", "--env-file", str(env_file))
     async with program(*words, log=tmp_path / "log", TMPDIR=str(tmp_path)) as serving:
@@ -144,6 +148,10 @@ async def test_a_worker_that_was_killed_is_replaced(env_file: Path, tmp_path: Pa
             while len(workers_of(serving.process.pid) - before) < 1:
                 await asyncio.sleep(0.05)
         assert await status_at(f"{base_url}/healthz") == httpx.codes.OK
+        # its gauges would be summed up with those of the living for ever
+        kept = kept_metrics_of(tmp_path, min(before))
+        assert f"counter_{min(before)}.db" in kept
+        assert not [name for name in kept if name.startswith("gauge_live")]
         children = children_of(serving.process.pid)
         assert await serving.ended_by(signal.SIGTERM) == 0
         assert all_gone(children)
