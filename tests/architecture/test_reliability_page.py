@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "RELIABILITY.md"
 PROMISES = [
     *("L5", "L6", "L8", "L9", "B4", "B6", "A5", "A6", "D1", "D2", "D3"),
-    *("D4", "D5", "D6", "S4", "S6", "O4", "F1", "F2", "F3", "F4", "F5"),
+    *("D4", "D5", "D6", "S4", "S6", "O4", "F1", "F2", "F3", "F4", "F5", "P4"),
 ]
 ROW = re.compile(r"^\| \*\*([A-Z]\d+)\*\* \|(.*)\|$", re.MULTILINE)
 TEST_FILE = re.compile(r"`(tests/[\w/]+\.py)`")

@@ -95,7 +95,7 @@ async def test_a_restored_database_has_the_same_usage_the_same_chain_and_charges
             await until(lambda: _written(source, tenancy, SERVED + 2))
             load = asyncio.create_task(statuses_of([gateway], busy.key, 200, at_once=8))
             dumped = {**postgres_variables(source.database_url), "PWD": str(tmp_path)}
-            await asyncio.to_thread(paste, DUMP, **dumped)
+            await asyncio.to_thread(lambda: paste(DUMP, **dumped))
             assert set(await load) == {200}
             before = {query: await source.fetch(query, tenancy.tenant.id) for query in (USAGE, ROWS, HELD)}
             await management.api_keys.revoke(lost.api_key.prefix, actor="test", reason="after the dump")
@@ -103,7 +103,7 @@ async def test_a_restored_database_has_the_same_usage_the_same_chain_and_charges
 
     variables = {**postgres_variables(fresh.database_url), "PWD": str(tmp_path), "REDIS_URL": fresh.redis_url}
     env_file = write_env_file(tmp_path / "gateway.env", make_settings(fresh, ollama.base_url))
-    await asyncio.to_thread(paste, [*FILL, *FORGET, *LOOK], env_file=env_file, **variables)
+    await asyncio.to_thread(lambda: paste([*FILL, *FORGET, *LOOK], env_file=env_file, **variables))
 
     for query, rows in before.items():
         assert await fresh.fetch(query, tenancy.tenant.id) == rows
@@ -127,7 +127,7 @@ async def test_a_restored_database_has_the_same_usage_the_same_chain_and_charges
 
 
 async def _written(stores: Stores, tenancy: Tenancy, count: int) -> bool:
-    return sum(row["occurrences"] for row in await stores.fetch(ROWS, tenancy.tenant.id)) == count
+    return bool(sum(row["occurrences"] for row in await stores.fetch(ROWS, tenancy.tenant.id)) == count)
 
 
 async def _ended(stores: Stores, reservation_id: object) -> bool:
