@@ -39,9 +39,10 @@ fuzz *arguments: setup
 conformance *arguments: setup
     .venv/bin/pytest --no-cov tests/conformance --write-conformance {{arguments}}
 
-# docs/ERRORS.md, from the table of failures
+# docs/ERRORS.md, from the table of failures; docs/CONFIGURATION.md, from the settings
 docs: setup
     {{python}} -m tests.support.errors_page
+    {{python}} -m tests.support.configuration_page
 
 # everything that must hold before a change lands
 check: lint typecheck security test

@@ -95,7 +95,7 @@ async def test_a_restored_database_has_the_same_usage_the_same_chain_and_charges
             await until(lambda: _written(source, tenancy, SERVED + 2))
             load = asyncio.create_task(statuses_of([gateway], busy.key, 200, at_once=8))
             dumped = {**postgres_variables(source.database_url), "PWD": str(tmp_path)}
-            await asyncio.to_thread(lambda: paste(DUMP, **dumped))
+            await asyncio.to_thread(paste, DUMP, dumped)
             assert set(await load) == {200}
             before = {query: await source.fetch(query, tenancy.tenant.id) for query in (USAGE, ROWS, HELD)}
             await management.api_keys.revoke(lost.api_key.prefix, actor="test", reason="after the dump")
@@ -103,7 +103,7 @@ async def test_a_restored_database_has_the_same_usage_the_same_chain_and_charges
 
     variables = {**postgres_variables(fresh.database_url), "PWD": str(tmp_path), "REDIS_URL": fresh.redis_url}
     env_file = write_env_file(tmp_path / "gateway.env", make_settings(fresh, ollama.base_url))
-    await asyncio.to_thread(lambda: paste([*FILL, *FORGET, *LOOK], env_file=env_file, **variables))
+    await asyncio.to_thread(paste, [*FILL, *FORGET, *LOOK], variables, env_file)
 
     for query, rows in before.items():
         assert await fresh.fetch(query, tenancy.tenant.id) == rows
@@ -123,7 +123,7 @@ async def test_a_restored_database_has_the_same_usage_the_same_chain_and_charges
         {"outcome": "abandoned", "charged_tokens": held["reserved"], "reserved_tokens": held["reserved"]}
     ]
     assert await fresh.fetch("select 1 from reservations") == []
-    await asyncio.to_thread(paste, LOOK, env_file=env_file)
+    await asyncio.to_thread(paste, LOOK, variables, env_file)
 
 
 async def _written(stores: Stores, tenancy: Tenancy, count: int) -> bool:
@@ -147,9 +147,9 @@ def test_a_password_of_redis_is_exchanged_while_both_are_good(tmp_path: Path) ->
     server, old, new = Server(tmp_path / "valkey"), "old-password-of-redis", "new-password-of-redis"
     server.ask("ACL", "SETUSER", "default", f">{old}")
     add, take_away = REDIS_PASSWORD
-    paste(add, REDIS_URL=with_password(server, old), OLD=old, NEW=new)
+    paste(add, {"REDIS_URL": with_password(server, old), "NEW": new})
     assert [server.ask_as(each, "PING") for each in (old, new)] == [True, True]
-    paste(take_away, REDIS_URL=with_password(server, new), OLD=old, NEW=new)
+    paste(take_away, {"REDIS_URL": with_password(server, new), "OLD": old})
     assert server.ask_as(new, "PING")
     with pytest.raises(redis.AuthenticationError):
         server.ask_as(old, "PING")

@@ -16,7 +16,7 @@ from tests.support.commands import Done, command
 _SECONDS = 60
 
 
-def paste(lines: list[str], *, env_file: Path | None = None, **variables: str) -> list[Done]:
+def paste(lines: list[str], variables: Mapping[str, str], env_file: Path | None = None) -> list[Done]:
     """Every line in turn, each of which must succeed; what the gateway's own commands left behind."""
     return [done for line in lines if (done := _typed(line, env_file, variables)) is not None]
 
