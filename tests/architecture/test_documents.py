@@ -1,0 +1,139 @@
+"""What the documents name is there: files, links, settings, commands with their options, recipes."""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import PurePosixPath
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from neuronetz_gateway.cli.main import COMMANDS, build
+from neuronetz_gateway.settings import Settings
+from tests.support.documents import ROOT, anchors_of, pages, prose_of, text_of
+
+PACKAGE = "src/neuronetz_gateway"
+PAGES = [page for page in pages() if page != "CHANGELOG.md"]  # which tells of what was, too
+# Named before they land; whoever brings one takes it out of here.
+COMING = {
+    *("Dockerfile", "docker-compose.yml", "docker-compose.dev.yml", "ops/make-secrets"),
+    *("ops/caddy/Caddyfile.example", "ops/grafana", "ops/prometheus"),
+}
+COMING_COMMANDS = {"doctor"}
+
+TOP = "src|tests|docs|bench|scripts|migrations|ops|fuzz|deploy|shared"
+ROOMS = "http|services|repositories|surfaces|counters|domain|db|upstream|embedded|cli|observability"
+FULL_PATH = re.compile(rf"`((?:{TOP})/[\w./-]+)`")
+ROOM_PATH = re.compile(rf"`((?:{ROOMS})/[\w./-]*\.(?:py|lua))`")
+FILE_AT_THE_ROOT = re.compile(
+    r"`((?:Dockerfile|justfile|alembic\.ini|docker-compose[\w.]*\.yml|[A-Z]+\.md|\.env\.example|requirements\.lock"
+    r"|pyproject\.toml))`"
+)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+CODE = re.compile(r"`([^`\n]+)`")
+SCREAMING = re.compile(r"^\$?([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)(?:=.*)?$")
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+RECIPE = re.compile(r"`just ([a-z][a-z-]*)")
+# Variables of other programs, words of Postgres and Redis, names that stand for any setting.
+NOT_OURS = {
+    *("NAME_FILE", "OLLAMA_LOAD_TIMEOUT", "OLLAMA_MAX_QUEUE", "OLLAMA_HOST", "OLLAMA_NUM_PARALLEL", "OLLAMA_KEEP_ALIVE"),
+    *("OLLAMA_MAX_LOADED_MODELS", "OLLAMA_FLASH_ATTENTION", "NEURONETZ_ENV_FILE", "NEURONETZ_TRACEBACK"),
+    *("GATEWAY_SITE", "GATEWAY_UPSTREAM", "PROMETHEUS_MULTIPROC_DIR", "TCP_NOTSENT_LOWAT", "CONFIG_ARGS"),
+}  # fmt: skip
+
+
+def exists(path: str) -> bool:
+    return (ROOT / path).exists() or path.rstrip("/") in COMING
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_that_a_document_names_is_there(page: str) -> None:
+    text = text_of(page)
+    named = FULL_PATH.findall(text) + FILE_AT_THE_ROOT.findall(text)
+    named += [f"{PACKAGE}/{path}" for path in ROOM_PATH.findall(text)]
+    assert [path for path in named if not exists(path) and not path.startswith("bench/results/")] == []
+    assert "shared/" not in named, "that folder is no part of the repository"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page: str) -> None:
+    dead = []
+    for target in LINK.findall(prose_of(page)):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        there = _resolved(page, path) if path else page
+        if not exists(there):
+            dead.append(target)
+        elif anchor and there.endswith(".md") and anchor not in anchors_of(there):
+            dead.append(target)
+    assert dead == []
+
+
+def _resolved(page: str, path: str) -> str:
+    parts: list[str] = []
+    for part in (PurePosixPath(page).parent / path).parts:
+        if part == "..":
+            parts.pop()
+        else:
+            parts.append(part)
+    return "/".join(parts)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_setting_that_a_document_names_exists(page: str) -> None:
+    ours = {name.upper() for name in Settings.model_fields}
+    known = ours | {f"{name}_FILE" for name in ours} | NOT_OURS
+    named = {found[1] for code in CODE.findall(prose_of(page)) if (found := SCREAMING.match(code))}
+    assert named - known == set()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_in_a_sentence_exists_with_its_options(page: str) -> None:
+    for code in CODE.findall(prose_of(page)):
+        name, options = _command_in(code)
+        if name is None or name in COMING_COMMANDS:
+            continue
+        assert name in _options(), f"{page}: {code}"
+        assert set(options) <= _options()[name], f"{page}: {code}"
+
+
+def _command_in(code: str) -> tuple[str | None, list[str]]:
+    """The command that a piece of code begins with, and what options it has."""
+    words = code.split()
+    by_name = words[0].endswith("neuronetz-gateway") and len(words) > 1
+    words = words[1:] if by_name else words
+    for count in (2, 1):
+        if " ".join(words[:count]) in _options():
+            return " ".join(words[:count]), OPTION.findall(code)
+    return (words[0] if by_name and not words[0].startswith("-") else None), []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_recipe_that_a_document_names_exists(page: str) -> None:
+    assert set(RECIPE.findall(text_of(page))) <= recipes()
+
+
+def recipes() -> set[str]:
+    return set(re.findall(r"^([a-z][a-z-]*)[^:=\n]*:(?!=)", (ROOT / "justfile").read_text("utf-8"), re.MULTILINE))
+
+
+@cache
+def _options() -> dict[str, set[str]]:
+    """Every command with the options that it takes."""
+    return {name: set(options) for name, options in _walked(get_command(build()), "")}
+
+
+def _walked(group: Any, before: str) -> Iterator[tuple[str, list[str]]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _walked(command, f"{name} ")
+        else:
+            taken = [option for each in command.params for option in (*each.opts, *each.secondary_opts)]
+            yield f"{before}{name}", ["--help", "-h", *taken]
+
+
+def test_the_commands_are_read_whole() -> None:
+    assert _options().keys() == {command.name for command in COMMANDS}
+    assert {"--tenant", "--rpm", "--env-file"} <= _options()["set-limits"]
