@@ -51,7 +51,7 @@ async def test_a_scrape_says_how_loop_stores_and_dependencies_are(gateway: LiveG
     assert value_of(page, 'neuronetz_ledger_seconds_count{operation="reserve"}') == 1
     assert value_of(page, 'neuronetz_ledger_seconds_sum{operation="reserve"}') > 0
     assert value_of(page, "neuronetz_redis_seconds_count") > 0
-    assert value_of(page, "neuronetz_settlements_waiting") == 0
+    assert value_of(page, "neuronetz_settlements_waiting") in {0, 1}  # as it was at the last tick
     assert value_of(page, 'neuronetz_events_total{event="abandoned"}') == 0  # there before it happens
     late = 'neuronetz_loop_lag_seconds_bucket{le="0.25"}'
     in_time = value_of(page, late) - value_of(page, "neuronetz_loop_lag_seconds_count")

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
+from neuronetz_gateway.observability.tally import Tally
 from neuronetz_gateway.observability.vitals import Vitals
 
 _VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -78,38 +79,54 @@ class Metrics:
         self._refusals.labels(TOO_MANY_CONNECTIONS)
         self.vitals = Vitals(self._registry)
         self._prompt, self._output = self._tokens.labels("prompt"), self._tokens.labels("output")
-        self._request_children: dict[tuple[str, int, str], Counter] = {}
-        self._duration_children: dict[str, Histogram] = {}
-        self._first_byte_children: dict[str, Histogram] = {}
+        # What every request brings is added up here; `flush` hands it over.
+        self._under_way = self._prompt_tokens = self._output_tokens = self._estimates = 0
+        self._ended: dict[tuple[str, int, str], int] = {}
+        self._durations: dict[str, Tally] = {}
+        self._first_bytes: dict[str, Tally] = {}
 
     def opened(self) -> None:
-        self._in_flight.inc()
+        self._under_way += 1
 
     def closed(self, endpoint: str, status: int, outcome: str, seconds: float) -> None:
         """One request is over; endpoint is a row of the table or 'other'."""
-        self._in_flight.dec()
+        self._under_way -= 1
         key = (endpoint, status, outcome)
-        child = self._request_children.get(key)
-        if child is None:
-            child = self._request_children[key] = self._requests.labels(endpoint, str(status), outcome)
-            self._duration_children.setdefault(endpoint, self._duration.labels(endpoint))
-        child.inc()
-        self._duration_children[endpoint].observe(seconds)
+        self._ended[key] = self._ended.get(key, 0) + 1
+        tally = self._durations.get(endpoint)
+        if tally is None:
+            tally = self._durations[endpoint] = Tally(self._duration.labels(endpoint), _SECONDS)
+        tally.observe(seconds)
 
     def refused(self, reason: str) -> None:
         self._refusals.labels(reason).inc()
 
     def charged(self, prompt_tokens: int, output_tokens: int, *, estimated: bool) -> None:
-        self._prompt.inc(prompt_tokens)
-        self._output.inc(output_tokens)
-        if estimated:
-            self._estimated.inc()
+        self._prompt_tokens += prompt_tokens
+        self._output_tokens += output_tokens
+        self._estimates += estimated
 
     def answered(self, endpoint: str, seconds: float) -> None:
-        child = self._first_byte_children.get(endpoint)
-        if child is None:
-            child = self._first_byte_children[endpoint] = self._first_byte.labels(endpoint)
-        child.observe(seconds)
+        tally = self._first_bytes.get(endpoint)
+        if tally is None:
+            tally = self._first_bytes[endpoint] = Tally(self._first_byte.labels(endpoint), _SECONDS)
+        tally.observe(seconds)
+
+    def flush(self) -> None:
+        """Hand what requests have come to since the last time over to where a scrape finds it.
+
+        To be called often where there are several workers: a scrape of one reads what the others have handed over.
+        """
+        self._in_flight.set(self._under_way)
+        ended, self._ended = self._ended, {}
+        for (endpoint, status, outcome), count in ended.items():
+            self._requests.labels(endpoint, str(status), outcome).inc(count)
+        for tally in (*self._durations.values(), *self._first_bytes.values()):
+            tally.hand_over()
+        self._prompt.inc(self._prompt_tokens)
+        self._output.inc(self._output_tokens)
+        self._estimated.inc(self._estimates)
+        self._prompt_tokens = self._output_tokens = self._estimates = 0
 
     def happened(self, event: str, times: int = 1) -> None:
         """Count an event by a name that the code gives: forged_cache_entry, settlement_dropped, ..."""
@@ -120,6 +137,7 @@ class Metrics:
             self._registry.register(collector)
 
     def exposition(self) -> bytes:
+        self.flush()
         if _VARIABLE not in os.environ:
             return generate_latest(self._registry)
         merged = CollectorRegistry()

@@ -27,9 +27,12 @@ class SelfObserver:
             lock_timeout_seconds=settings.database_lock_timeout_s,
         )
         self.overview = Overview(database, vitals, clock=clock, happened=metrics.happened)
-        self._loop_lag = LoopLag(
-            vitals.loop_was_late, also=lambda: vitals.settlements_wait(ledger.settlements_waiting), clock=clock
-        )
+
+        def look() -> None:
+            vitals.settlements_wait(ledger.settlements_waiting)
+            metrics.flush()
+
+        self._loop_lag, self._flush = LoopLag(vitals.loop_was_late, also=look, clock=clock), metrics.flush
 
     async def start(self) -> None:
         """Begins to watch the loop that runs."""
@@ -38,4 +41,5 @@ class SelfObserver:
     async def aclose(self) -> None:
         """Ends both. Does nothing if it was never started."""
         await self._loop_lag.aclose()
+        self._flush()
         await self.overview.aclose()
