@@ -3,6 +3,8 @@
 import argparse
 import asyncio
 import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,10 +15,21 @@ from bench.history_filling import Owner, fill
 from bench.history_queries import TIMES, Timing, timings
 from bench.targets import free_port
 from neuronetz_gateway.cli.runtime import run
-from neuronetz_gateway.wiring import Services
+from neuronetz_gateway.settings import Settings
+from neuronetz_gateway.wiring import Services, build_services
 
 NOWHERE = "http://127.0.0.1:9"  # nobody asks a model here
 _AT_ONCE = 4
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Services]:
+    """All that a gateway has, without serving."""
+    services = build_services(settings)
+    try:
+        yield services
+    finally:
+        await services.aclose()
 
 
 async def owners(services: Services, tenants: int) -> list[Owner]:
@@ -61,7 +74,7 @@ def main() -> None:
         data_dir = given.data_dir or Path(folder) / "gateway"
         running = start(data_dir, free_port(), NOWHERE, Path(folder) / "gateway.log")
         try:
-            rows, found = run(lambda services: measured(services, given), running.env_file)
+            rows, found = run(opened, lambda services: measured(services, given), running.env_file)
         finally:
             stop(running.process)
     print(f"\n{rows:,} audit rows, medians in ms of {TIMES} times (fewer where they take long):")

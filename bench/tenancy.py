@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 from bench.cases import MANY_TENANTS, Case, Keys
 from bench.gateway import Gateway
+from neuronetz_gateway.cli.opened import management
 from neuronetz_gateway.cli.runtime import run
 from neuronetz_gateway.domain.api_key import PlainKey
 from neuronetz_gateway.domain.budget import Period
 from neuronetz_gateway.domain.limit import Limits
-from neuronetz_gateway.wiring import Services
+from neuronetz_gateway.services.management import Management
 
 # Every control is on, none of them refuses.
 LIMITS = {"rpm": 100_000_000, "tpm": 1_000_000_000_000, "concurrent": 100_000}
@@ -41,37 +42,37 @@ def prepare(gateway: Gateway, wanted: Iterable[Keys]) -> KeyRing:
     """Raise the limits of the gateway's own tenant, make the keys that the cases want."""
     kinds = set(wanted)
 
-    async def work(services: Services) -> KeyRing:
-        await _raise_limits(services, gateway.tenant)
+    async def work(managed: Management) -> KeyRing:
+        await _raise_limits(managed, gateway.tenant)
         made: dict[Keys, Sequence[str]] = {}
         if Keys.SPENT in kinds:
-            made[Keys.SPENT] = [await _spent_key(services, gateway.tenant, number) for number in range(SPENT_KEYS)]
+            made[Keys.SPENT] = [await _spent_key(managed, gateway.tenant, number) for number in range(SPENT_KEYS)]
         if Keys.MANY in kinds:
-            made[Keys.MANY] = await make_tenants(services, MANY_TENANTS)
+            made[Keys.MANY] = await make_tenants(managed, MANY_TENANTS)
         return KeyRing(made)
 
-    return run(work, gateway.env_file)
+    return run(management, work, gateway.env_file)
 
 
-async def make_tenants(services: Services, count: int) -> list[str]:
+async def make_tenants(managed: Management, count: int) -> list[str]:
     """One key each of so many new tenants."""
     room = asyncio.Semaphore(_AT_ONCE)
 
     async def one(number: int) -> str:
         async with room:
             name = f"bench-{number}"
-            await services.tenants.create(name, allow_all_models=True)
-            await _raise_limits(services, name)
-            return (await services.api_keys.issue(name, "bench")).plain.value
+            await managed.tenants.create(name, allow_all_models=True)
+            await _raise_limits(managed, name)
+            return (await managed.api_keys.issue(name, "bench")).plain.value
 
     return await asyncio.gather(*(one(number) for number in range(count)))
 
 
-async def _raise_limits(services: Services, tenant: str) -> None:
-    await services.tenants.set_limits(tenant, LIMITS)
-    await services.budgets.set_for_tenant(tenant, BUDGET)
+async def _raise_limits(managed: Management, tenant: str) -> None:
+    await managed.tenants.set_limits(tenant, LIMITS)
+    await managed.budgets.set_for_tenant(tenant, BUDGET)
 
 
-async def _spent_key(services: Services, tenant: str, number: int) -> str:
-    issued = await services.api_keys.issue(tenant, f"one-a-minute-{number}", limits=Limits(rpm=1))
+async def _spent_key(managed: Management, tenant: str, number: int) -> str:
+    issued = await managed.api_keys.issue(tenant, f"one-a-minute-{number}", limits=Limits(rpm=1))
     return issued.plain.value

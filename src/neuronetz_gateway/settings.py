@@ -20,6 +20,7 @@ from neuronetz_gateway.secret_rules import (
     split_url,
     weakness_of,
 )
+from neuronetz_gateway.settings_error import SettingsError
 
 _MADE_SECRETS = ("key_pepper", "key_pepper_previous", "audit_signing_key", "prompt_log_key", "prompt_log_key_previous")
 _MEND = "make one: openssl rand -hex 32"
@@ -28,10 +29,6 @@ _MEND = "make one: openssl rand -hex 32"
 class Environment(StrEnum):
     PRODUCTION = "production"
     DEVELOPMENT = "development"
-
-
-class SettingsError(Exception):
-    """The settings contradict each other or lack something; the message is one line and shows no value."""
 
 
 class SecretFiles(PydanticBaseSettingsSource):

@@ -1,12 +1,10 @@
 """Every service, built once from the settings, for the app as for the command line."""
 
 import random
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 import httpx
 import structlog
@@ -17,13 +15,11 @@ from neuronetz_gateway.counters.connection import BatchedRedis
 from neuronetz_gateway.counters.errors import CountersUnavailableError, EvictingStoreError
 from neuronetz_gateway.counters.key_cache import KeyCache
 from neuronetz_gateway.db.database import Database
-from neuronetz_gateway.db.reporting import ReportingDatabase
+from neuronetz_gateway.db.opening import database_of, reporting_of
 from neuronetz_gateway.domain.identifier import uuid7
-from neuronetz_gateway.domain.limit import Limits
 from neuronetz_gateway.errors import UnavailableError
 from neuronetz_gateway.key_hashing import KeyHasher
 from neuronetz_gateway.observability.metrics import Metrics
-from neuronetz_gateway.prompt_cipher import PromptCipher
 from neuronetz_gateway.repositories.admitted_requests import AdmittedRequests
 from neuronetz_gateway.repositories.ledger import Ledger
 from neuronetz_gateway.services.account import AccountReader
@@ -41,8 +37,10 @@ from neuronetz_gateway.services.key_lookup import KeyLookup
 from neuronetz_gateway.services.key_proving import KeyProver
 from neuronetz_gateway.services.key_uses import KeyUseRecorder
 from neuronetz_gateway.services.logged_prompts import LoggedPrompts
+from neuronetz_gateway.services.management import hasher_of, management_of, utc_now
 from neuronetz_gateway.services.model_knowledge import ModelKnowledge
 from neuronetz_gateway.services.process_life import ProcessLife, reservations_lost
+from neuronetz_gateway.services.prompt_building import cipher_of, logged_prompts_of, longest_of
 from neuronetz_gateway.services.prompt_logging import PromptLog
 from neuronetz_gateway.services.rate_limiting import RateLimiter
 from neuronetz_gateway.services.rate_rebuilding import RateRebuilder
@@ -57,7 +55,7 @@ from neuronetz_gateway.services.usage import UsageReport
 from neuronetz_gateway.services.verification_lane import VerificationLane, lane_threads
 from neuronetz_gateway.settings import Settings
 from neuronetz_gateway.upstream.client import Upstream
-from neuronetz_gateway.upstream.transport import OllamaTransport
+from neuronetz_gateway.upstream.opening import transport_of
 
 _USES_SECONDS = 10.0  # how late the last use of a key may be known
 
@@ -147,14 +145,15 @@ class Services:
 def build_services(settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> Services:
     """Everything a gateway process needs; another transport may stand in for the way to Ollama."""
     metrics = Metrics()
-    database, reporting = _database(settings), _reporting(settings)
+    database, reporting = database_of(settings), reporting_of(settings)
     redis_client = Redis.from_url(settings.redis_url.get_secret_value())
     batched = BatchedRedis(redis_client, timeout_seconds=settings.redis_timeout_s, took=metrics.vitals.redis_answered)
     counters = RateCounters(batched, lease_seconds=settings.lease_s)
-    upstream = Upstream(transport or _transport(settings), settings.ollama_base_url)
-    hasher = _hasher(settings)
+    upstream = Upstream(transport or transport_of(settings), settings.ollama_base_url)
+    hasher = hasher_of(settings)
+    managed = management_of(settings, database, hasher)
     background = BackgroundWork(metrics.happened)
-    cipher, longest = _prompt_cipher(settings), timedelta(days=settings.prompt_log_max_days)
+    cipher = cipher_of(settings)
     lane = VerificationLane(hasher, threads=lane_threads(), queue=settings.argon2_queue)
     lookup = KeyLookup(database, timeout_seconds=settings.ledger_timeout_s, clock=time.monotonic)
     rebuilder = RateRebuilder(
@@ -210,11 +209,11 @@ def build_services(settings: Settings, transport: httpx.AsyncBaseTransport | Non
             waiting=lambda: ledger.refusals_waiting,
             now=utc_now,
         ),
-        api_keys=KeyRegistry(database, hasher, choice=secrets.choice, now=utc_now, new_id=uuid7),
-        tenants=TenantRegistry(database, defaults=_default_limits(settings), now=utc_now, new_id=uuid7),
-        budgets=BudgetRegistry(database, now=utc_now),
-        usage=UsageReport(database, now=utc_now),
-        adjuster=UsageAdjuster(database, now=utc_now, new_id=uuid7),
+        api_keys=managed.api_keys,
+        tenants=managed.tenants,
+        budgets=managed.budgets,
+        usage=managed.usage,
+        adjuster=managed.adjuster,
         audit=AuditReader(reporting),
         chains=audit_services(settings, database, reporting, jitter=random.random, happened=metrics.happened),
         reconciliation=Reconciliation(reporting),
@@ -226,60 +225,16 @@ def build_services(settings: Settings, transport: httpx.AsyncBaseTransport | Non
             within_seconds=settings.ledger_timeout_s,
         ),
         prompt_log=PromptLog(
-            database, cipher, max_bytes=settings.prompt_log_max_bytes, longest=longest, happened=metrics.happened
+            database,
+            cipher,
+            max_bytes=settings.prompt_log_max_bytes,
+            longest=longest_of(settings),
+            happened=metrics.happened,
         ),
-        logged_prompts=LoggedPrompts(database, cipher, longest=longest, now=utc_now, new_id=uuid7),
         self_observer=SelfObserver(settings, metrics, ledger, clock=time.monotonic),
+        logged_prompts=logged_prompts_of(settings, database, cipher),
         checks=_checks(database, counters, upstream),
     )
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-def _database(settings: Settings) -> Database:
-    return Database(
-        settings.database_url.get_secret_value(),
-        pool_size=settings.database_pool_size,
-        connect_timeout_seconds=settings.database_connect_timeout_s,
-        statement_timeout_seconds=settings.database_statement_timeout_s,
-        lock_timeout_seconds=settings.database_lock_timeout_s,
-        patience_seconds=settings.ledger_timeout_s,
-    )
-
-
-def _reporting(settings: Settings) -> ReportingDatabase:
-    return ReportingDatabase(
-        settings.database_url.get_secret_value(), connect_timeout_seconds=settings.database_connect_timeout_s
-    )
-
-
-def _transport(settings: Settings) -> OllamaTransport:
-    return OllamaTransport(
-        connect_timeout_seconds=settings.upstream_connect_timeout_s,
-        first_byte_timeout_seconds=settings.upstream_first_byte_timeout_s,
-        between_records_timeout_seconds=settings.upstream_record_timeout_s,
-    )
-
-
-def _hasher(settings: Settings) -> KeyHasher:
-    previous = settings.key_pepper_previous.get_secret_value()
-    return KeyHasher(
-        settings.key_pepper.get_secret_value().encode(),
-        previous.encode() if previous else None,
-        memory_kib=settings.argon2_memory_kib,
-        time_cost=settings.argon2_time_cost,
-        parallelism=settings.argon2_parallelism,
-    )
-
-
-def _prompt_cipher(settings: Settings) -> PromptCipher | None:
-    """None without PROMPT_LOG_KEY: then no prompt is kept."""
-    key, previous = (each.get_secret_value() for each in (settings.prompt_log_key, settings.prompt_log_key_previous))
-    if not key:
-        return None
-    return PromptCipher(key.encode(), previous.encode() if previous else None, random_bytes=secrets.token_bytes)
 
 
 def _identities(
@@ -312,10 +267,6 @@ def _life(
         cut_all=lambda: limiter.cut(lambda _: True, reservations_lost),
         happened=metrics.happened,
     )
-
-
-def _default_limits(settings: Settings) -> Limits:
-    return Limits(rpm=settings.default_rpm, tpm=settings.default_tpm, concurrent=settings.default_concurrent)
 
 
 def _checks(database: Database, counters: RateCounters, upstream: Upstream) -> dict[str, Check]:

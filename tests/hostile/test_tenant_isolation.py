@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from neuronetz_gateway.cli.main import COMMANDS
+from neuronetz_gateway.cli.command_table import COMMANDS
 from neuronetz_gateway.domain.budget import Period
 from neuronetz_gateway.domain.limit import Limits
 from neuronetz_gateway.surfaces.catalog import ENDPOINTS

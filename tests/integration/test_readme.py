@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from neuronetz_gateway.cli.main import COMMANDS
+from neuronetz_gateway.cli.command_table import COMMANDS
 from neuronetz_gateway.surfaces import catalog
 from tests.support.programs import all_gone, children_of
 

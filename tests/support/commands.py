@@ -12,7 +12,8 @@ from typing import Any
 
 import structlog
 
-from neuronetz_gateway.cli.main import build, status_of
+from neuronetz_gateway.cli.application import build
+from neuronetz_gateway.cli.main import status_of
 from tests.support.gateways import COMMAND
 
 

@@ -12,8 +12,10 @@ from typing import Any, NoReturn
 
 from neuronetz_gateway.cli.main import main
 
-# What `serve` itself imports late: the app (by name, for the floors), what uvicorn and Alembic choose at run time.
+# What is imported late: the command (when it is asked for), the app (by name, for the floors), what uvicorn and Alembic
+# choose at run time.
 _LATE = (
+    "neuronetz_gateway.cli.server",
     "neuronetz_gateway.asgi",
     "uvicorn.lifespan.on",
     "uvicorn.loops.uvloop",

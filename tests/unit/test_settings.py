@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from neuronetz_gateway.settings import SettingsError, load_settings
+from neuronetz_gateway.settings import load_settings
+from neuronetz_gateway.settings_error import SettingsError
 
 PEPPER = "8f14e45fceea167a5a36dedd4bea2543"
 GOOD = {

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from neuronetz_gateway.secret_rules import password_weakness_of
-from neuronetz_gateway.settings import SettingsError, load_settings
+from neuronetz_gateway.settings import load_settings
+from neuronetz_gateway.settings_error import SettingsError
 from tests.unit.test_settings import GOOD, PEPPER, keep, write
 
 SIGNING = "a1b2c3d4e5f60718293a4b5c6d7e8f90"

@@ -6,6 +6,7 @@ from uuid import UUID
 import typer
 
 from neuronetz_gateway.cli import output, parsing
+from neuronetz_gateway.cli.opened import management
 from neuronetz_gateway.cli.options import AsJson, EnvFile, KeyScope, TenantScope
 from neuronetz_gateway.cli.records import Record
 from neuronetz_gateway.cli.runtime import actor, run
@@ -13,7 +14,7 @@ from neuronetz_gateway.cli.scope import OfKey, OfTenant, scope_if_any
 from neuronetz_gateway.domain.budget import BudgetUsage
 from neuronetz_gateway.errors import InvalidRequestError
 from neuronetz_gateway.services.adjusting import Adjusted, AdjustmentAsk
-from neuronetz_gateway.wiring import Services
+from neuronetz_gateway.services.management import Management
 
 
 def adjust_usage(
@@ -54,10 +55,10 @@ def adjust_usage(
         request=None if request is None else parsing.row_id("--request", request),
     )
 
-    async def work(services: Services) -> Adjusted:
-        return await services.adjuster.adjust(ask)
+    async def work(managed: Management) -> Adjusted:
+        return await managed.adjuster.adjust(ask)
 
-    done = run(work, env_file)
+    done = run(management, work, env_file)
     if as_json:
         output.document(_record(done, ask.request))
     else:

@@ -22,11 +22,12 @@ from neuronetz_gateway.cli.audit_options import (
 )
 from neuronetz_gateway.cli.audit_records import audit_record, csv_head, csv_lines, drawn_rows, json_lines
 from neuronetz_gateway.cli.export_output import ReaderLeftError, Write, progress, reader_of_stdout, whole_file
+from neuronetz_gateway.cli.opened_reports import audit_reader
 from neuronetz_gateway.cli.options import AsJson, EnvFile, KeyScope, TenantScope
 from neuronetz_gateway.cli.runtime import run
 from neuronetz_gateway.cli.scope import OfKey, OfTenant, scope_if_any
 from neuronetz_gateway.repositories.audit_rows import AuditRow
-from neuronetz_gateway.wiring import Services
+from neuronetz_gateway.services.audit_reading import AuditReader
 
 _SHOWN = 50
 
@@ -63,15 +64,15 @@ def list_rows(
         now=datetime.now(UTC),
     )  # fmt: skip
 
-    async def work(services: Services) -> list[AuditRow]:
-        return await services.audit.newest(
+    async def work(reader: AuditReader) -> list[AuditRow]:
+        return await reader.newest(
             wanted,
             limit=limit,
             tenant=scope.name if isinstance(scope, OfTenant) else None,
             key=scope.prefix if isinstance(scope, OfKey) else None,
         )
 
-    rows = run(work, env_file)
+    rows = run(audit_reader, work, env_file)
     if as_json:
         output.document({"rows": [audit_record(row) for row in rows]})
     elif rows:
@@ -127,8 +128,8 @@ def export(
             if form is ExportFormat.CSV:
                 write(csv_head())
 
-            async def work(services: Services) -> int:
-                return await services.audit.export(
+            async def work(reader: AuditReader) -> int:
+                return await reader.export(
                     wanted,
                     of(write, came),
                     tenant=scope.name if isinstance(scope, OfTenant) else None,
@@ -136,7 +137,7 @@ def export(
                     expecting=expecting,
                 )
 
-            count = run(work, env_file)
+            count = run(audit_reader, work, env_file)
     except ReaderLeftError:
         return
     if file is not None:

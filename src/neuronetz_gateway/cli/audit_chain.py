@@ -12,13 +12,14 @@ import typer
 from neuronetz_gateway.checkpoint_signing import CheckpointKeys, read_public_key
 from neuronetz_gateway.cli import output, parsing
 from neuronetz_gateway.cli.export_output import progress
+from neuronetz_gateway.cli.opened_audit import audit_chains
 from neuronetz_gateway.cli.options import AsJson, EnvFile
 from neuronetz_gateway.cli.records import Record
 from neuronetz_gateway.cli.runtime import run
 from neuronetz_gateway.domain.chain_finding import Finding
 from neuronetz_gateway.domain.checkpoint import CheckpointFormatError, SignedCheckpoint, parsed_document
 from neuronetz_gateway.domain.verification import VerificationReport
-from neuronetz_gateway.wiring import Services
+from neuronetz_gateway.services.audit_building import AuditServices
 
 _WRONG = 1
 
@@ -58,12 +59,12 @@ def verify(
     begun = monotonic()
     with progress("Verifying") as (expecting, came):
 
-        async def work(services: Services) -> VerificationReport:
-            return await services.chains.verifier.verify(
+        async def work(chains: AuditServices) -> VerificationReport:
+            return await chains.verifier.verify(
                 since=day, checkpoints=checkpoints, keys=keys, expecting=expecting, came=came
             )
 
-        report = run(work, env_file, {} if keys is None else _settings_of_an_auditor())
+        report = run(audit_chains, work, env_file, {} if keys is None else _settings_of_an_auditor())
     seconds = monotonic() - begun
     if as_json:
         output.document(_report_record(report, seconds))
@@ -83,12 +84,12 @@ def checkpoints(
     The second sink gets what --now writes from a running gateway, at its next round.
     """
 
-    async def work(services: Services) -> tuple[bytes, list[SignedCheckpoint]]:
+    async def work(chains: AuditServices) -> tuple[bytes, list[SignedCheckpoint]]:
         if now:
-            await services.chains.checkpoints.write()
-        return services.chains.checkpoints.public_key, await services.chains.checkpoints.newest(limit)
+            await chains.checkpoints.write()
+        return chains.checkpoints.public_key, await chains.checkpoints.newest(limit)
 
-    public_key, newest = run(work, env_file)
+    public_key, newest = run(audit_chains, work, env_file)
     if as_json:
         records = [_checkpoint_record(each) for each in newest]
         output.document({"public_key": public_key.hex(), "checkpoints": records})

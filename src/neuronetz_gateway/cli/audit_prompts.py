@@ -6,13 +6,13 @@ from uuid import UUID
 import typer
 
 from neuronetz_gateway.cli import output, parsing
+from neuronetz_gateway.cli.opened_audit import logged_prompts
 from neuronetz_gateway.cli.options import AsJson, EnvFile, KeyScope, TenantScope
 from neuronetz_gateway.cli.runtime import actor, run
 from neuronetz_gateway.cli.scope import OfTenant, scope_of
 from neuronetz_gateway.domain.prompt import PromptRecord
 from neuronetz_gateway.errors import InvalidRequestError
-from neuronetz_gateway.services.logged_prompts import ReadPrompt
-from neuronetz_gateway.wiring import Services
+from neuronetz_gateway.services.logged_prompts import LoggedPrompts, ReadPrompt
 
 _SHOWN = 50
 
@@ -30,11 +30,11 @@ def set_prompt_logging(
     prefix = parsing.prefix("--key", key)
     span = None if lasting.strip().lower() == "none" else parsing.span("--for", lasting)
 
-    async def work(services: Services) -> int | None:
-        changed = await services.logged_prompts.set_logging(prefix, span, actor=actor())
+    async def work(prompts: LoggedPrompts) -> int | None:
+        changed = await prompts.set_logging(prefix, span, actor=actor())
         return changed.prompt_log_seconds
 
-    seconds = run(work, env_file)
+    seconds = run(logged_prompts, work, env_file)
     if as_json:
         output.document({"key": prefix, "prompt_log_seconds": seconds})
     elif seconds is None:
@@ -54,10 +54,10 @@ def list_prompts(
     scope = scope_of(tenant, key)
     name, prefix = (scope.name, None) if isinstance(scope, OfTenant) else (None, scope.prefix)
 
-    async def work(services: Services) -> list[PromptRecord]:
-        return await services.logged_prompts.list(tenant_name=name, prefix=prefix, limit=limit)
+    async def work(prompts: LoggedPrompts) -> list[PromptRecord]:
+        return await prompts.list(tenant_name=name, prefix=prefix, limit=limit)
 
-    found = run(work, env_file)
+    found = run(logged_prompts, work, env_file)
     if as_json:
         output.document({"prompts": [_record(record) for record in found]})
     elif not found:
@@ -87,10 +87,10 @@ def show_prompt(
     """Decrypt one prompt. That you did stands in the audit log from then on."""
     wanted = _uuid(prompt_id)
 
-    async def work(services: Services) -> ReadPrompt:
-        return await services.logged_prompts.read(wanted, actor=actor())
+    async def work(prompts: LoggedPrompts) -> ReadPrompt:
+        return await prompts.read(wanted, actor=actor())
 
-    found = run(work, env_file)
+    found = run(logged_prompts, work, env_file)
     text = found.prompt.decode("utf-8", errors="replace")
     if as_json:
         output.document({**_record(found.record), "prompt": text, "cut": found.cut})
@@ -107,10 +107,10 @@ def erase_prompts(
     scope = scope_of(tenant, key)
     name, prefix = (scope.name, None) if isinstance(scope, OfTenant) else (None, scope.prefix)
 
-    async def work(services: Services) -> int:
-        return await services.logged_prompts.erase(tenant_name=name, prefix=prefix, actor=actor())
+    async def work(prompts: LoggedPrompts) -> int:
+        return await prompts.erase(tenant_name=name, prefix=prefix, actor=actor())
 
-    gone = run(work, env_file)
+    gone = run(logged_prompts, work, env_file)
     if as_json:
         output.document({"erased": gone})
     else:

@@ -6,13 +6,14 @@ import typer
 
 from neuronetz_gateway.cli import output, parsing
 from neuronetz_gateway.cli.budget_table import print_budgets
+from neuronetz_gateway.cli.opened import management
 from neuronetz_gateway.cli.options import AsJson, EnvFile, KeyScope, TenantScope
 from neuronetz_gateway.cli.records import budget_record
 from neuronetz_gateway.cli.runtime import run
 from neuronetz_gateway.cli.scope import OfTenant, scope_of
 from neuronetz_gateway.domain.budget import BudgetUsage, Period
 from neuronetz_gateway.errors import InvalidRequestError
-from neuronetz_gateway.wiring import Services
+from neuronetz_gateway.services.management import Management
 
 
 def _budget(period: str, help_text: str) -> typer.models.OptionInfo:
@@ -41,12 +42,12 @@ def set_budget(
         )
     changes = {Period(period): limit_tokens for period, limit_tokens in given.items()}
 
-    async def work(services: Services) -> list[BudgetUsage]:
+    async def work(managed: Management) -> list[BudgetUsage]:
         if isinstance(scope, OfTenant):
-            return await services.budgets.set_for_tenant(scope.name, changes)
-        return await services.budgets.set_for_key(scope.prefix, changes)
+            return await managed.budgets.set_for_tenant(scope.name, changes)
+        return await managed.budgets.set_for_key(scope.prefix, changes)
 
-    budgets = run(work, env_file)
+    budgets = run(management, work, env_file)
     if as_json:
         output.document({"budgets": [budget_record(budget) for budget in budgets]})
     else:

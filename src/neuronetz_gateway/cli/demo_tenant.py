@@ -7,9 +7,9 @@ from neuronetz_gateway.cli.invocation import command_line
 from neuronetz_gateway.cli.quickstart_files import QuickstartFiles
 from neuronetz_gateway.domain.api_key import PlainKey
 from neuronetz_gateway.errors import UpstreamUnreachableError
+from neuronetz_gateway.services.management import Management
 from neuronetz_gateway.upstream.client import Upstream
 from neuronetz_gateway.upstream.probing import installed_models
-from neuronetz_gateway.wiring import Services
 
 DEMO_TENANT = "demo"
 _LOST = "The key of the tenant demo is not known here any more (its file is lost)."
@@ -26,15 +26,15 @@ class Demo:
     remark: str | None = None
 
 
-async def prepared(services: Services, files: QuickstartFiles, *, keys_are_dead: bool) -> Demo:
+async def prepared(managed: Management, upstream: Upstream, files: QuickstartFiles, *, keys_are_dead: bool) -> Demo:
     """The tenant demo with its key, made where they are missing; a second key is never made."""
-    model = await _model_to_try(services.upstream)
-    names = {tenant.name for tenant in await services.tenants.list()}
+    model = await _model_to_try(upstream)
+    names = {tenant.name for tenant in await managed.tenants.list()}
     if DEMO_TENANT not in names:
-        await services.tenants.create(DEMO_TENANT, allow_all_models=True)
-    issued = await services.api_keys.list(DEMO_TENANT)
+        await managed.tenants.create(DEMO_TENANT, allow_all_models=True)
+    issued = await managed.api_keys.list(DEMO_TENANT)
     if not issued:
-        made = await services.api_keys.issue(DEMO_TENANT, "quickstart")
+        made = await managed.api_keys.issue(DEMO_TENANT, "quickstart")
         files.keep_key(made.plain)
         return Demo(made.plain, model)
     if keys_are_dead:

@@ -7,6 +7,7 @@ import typer
 
 from neuronetz_gateway.cli import output, parsing
 from neuronetz_gateway.cli.invocation import command_line
+from neuronetz_gateway.cli.opened import management
 from neuronetz_gateway.cli.options import AsJson, Concurrent, EnvFile, Models, Rpm, TenantName, Tpm
 from neuronetz_gateway.cli.records import (
     key_models_words,
@@ -21,7 +22,7 @@ from neuronetz_gateway.cli.runtime import actor, run
 from neuronetz_gateway.domain.api_key import ApiKey
 from neuronetz_gateway.domain.limit import Limits
 from neuronetz_gateway.services.api_keys import IssuedKey
-from neuronetz_gateway.wiring import Services
+from neuronetz_gateway.services.management import Management
 
 _ONCE = "The key is shown this once: keep it now, it cannot be shown again."
 
@@ -73,8 +74,8 @@ def create_key(
     allowed_networks = None if networks is None else parsing.networks("--networks", networks)
     expires_at = None if expires is None else parsing.moment("--expires", expires, datetime.now(UTC))
 
-    async def work(services: Services) -> IssuedKey:
-        return await services.api_keys.issue(
+    async def work(managed: Management) -> IssuedKey:
+        return await managed.api_keys.issue(
             tenant,
             label,
             limits=limits,
@@ -84,7 +85,7 @@ def create_key(
             expires_at=expires_at,
         )
 
-    _show_issued(run(work, env_file), (("tenant", tenant),), quiet=quiet, as_json=as_json)
+    _show_issued(run(management, work, env_file), (("tenant", tenant),), quiet=quiet, as_json=as_json)
 
 
 def list_keys(
@@ -94,10 +95,10 @@ def list_keys(
 ) -> None:
     """List the keys of a tenant, by prefix; a dash stands for what its tenant has. Secrets are stored nowhere."""
 
-    async def work(services: Services) -> list[ApiKey]:
-        return list(await services.api_keys.list(tenant))
+    async def work(managed: Management) -> list[ApiKey]:
+        return list(await managed.api_keys.list(tenant))
 
-    found, now = run(work, env_file), datetime.now(UTC)
+    found, now = run(management, work, env_file), datetime.now(UTC)
     if as_json:
         output.document({"keys": [key_record(key, now) for key in found]})
         return
@@ -133,10 +134,10 @@ def revoke_key(
     named = parsing.prefix("--prefix", prefix)
     why = parsing.remark("--reason", reason)
 
-    async def work(services: Services) -> ApiKey:
-        return await services.api_keys.revoke(named, actor=actor(), reason=why)
+    async def work(managed: Management) -> ApiKey:
+        return await managed.api_keys.revoke(named, actor=actor(), reason=why)
 
-    key = run(work, env_file)
+    key = run(management, work, env_file)
     if as_json:
         output.document({"prefix": key.prefix, "revoked_at": output.iso(key.revoked_at)})
     else:
@@ -156,10 +157,10 @@ def rotate_key(
     named = parsing.prefix("--prefix", prefix)
     lasting = parsing.span("--overlap", overlap)
 
-    async def work(services: Services) -> IssuedKey:
-        return await services.api_keys.rotate(named, overlap_seconds=lasting.total_seconds(), actor=actor())
+    async def work(managed: Management) -> IssuedKey:
+        return await managed.api_keys.rotate(named, overlap_seconds=lasting.total_seconds(), actor=actor())
 
-    issued = run(work, env_file)
+    issued = run(management, work, env_file)
     end = output.instant(datetime.now(UTC) + lasting)
     _show_issued(
         issued, (("replaces", f"{named}, which works until {end} at the latest"),), quiet=quiet, as_json=as_json

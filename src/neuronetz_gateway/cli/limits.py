@@ -1,13 +1,14 @@
 """The command about rate limits."""
 
 from neuronetz_gateway.cli import output, parsing
+from neuronetz_gateway.cli.opened import management
 from neuronetz_gateway.cli.options import AsJson, Concurrent, EnvFile, KeyScope, Rpm, TenantScope, Tpm
 from neuronetz_gateway.cli.records import limits_record, limits_words
 from neuronetz_gateway.cli.runtime import run
 from neuronetz_gateway.cli.scope import OfTenant, scope_of
 from neuronetz_gateway.domain.limit import Limits
 from neuronetz_gateway.errors import InvalidRequestError
-from neuronetz_gateway.wiring import Services
+from neuronetz_gateway.services.management import Management
 
 
 def set_limits(
@@ -28,12 +29,12 @@ def set_limits(
     if not changes:
         raise InvalidRequestError("Say which limit: --rpm N, --tpm N, --concurrent N, each a number or none.")
 
-    async def work(services: Services) -> Limits:
+    async def work(managed: Management) -> Limits:
         if isinstance(scope, OfTenant):
-            return (await services.tenants.set_limits(scope.name, changes)).limits
-        return (await services.api_keys.set_limits(scope.prefix, changes)).limits
+            return (await managed.tenants.set_limits(scope.name, changes)).limits
+        return (await managed.api_keys.set_limits(scope.prefix, changes)).limits
 
-    limits = run(work, env_file)
+    limits = run(management, work, env_file)
     named = {"tenant": scope.name} if isinstance(scope, OfTenant) else {"key": scope.prefix}
     if as_json:
         output.document({**named, "limits": limits_record(limits)})

@@ -5,12 +5,13 @@ from typing import Annotated
 import typer
 
 from neuronetz_gateway.cli import output, parsing
+from neuronetz_gateway.cli.opened import management
 from neuronetz_gateway.cli.options import AsJson, EnvFile, OneKey
 from neuronetz_gateway.cli.records import networks_record, networks_words
 from neuronetz_gateway.cli.runtime import run
 from neuronetz_gateway.domain.api_key import ApiKey
 from neuronetz_gateway.errors import InvalidRequestError
-from neuronetz_gateway.wiring import Services
+from neuronetz_gateway.services.management import Management
 
 
 def set_networks(
@@ -35,10 +36,10 @@ def set_networks(
         raise InvalidRequestError("Say from where: --allow CIDR,CIDR or --anywhere, one of them.")
     allowed = None if allow is None else parsing.networks("--allow", allow)
 
-    async def work(services: Services) -> ApiKey:
-        return await services.api_keys.set_networks(prefix, allowed)
+    async def work(managed: Management) -> ApiKey:
+        return await managed.api_keys.set_networks(prefix, allowed)
 
-    changed = run(work, env_file)
+    changed = run(management, work, env_file)
     if as_json:
         output.document({"key": changed.prefix, "networks": networks_record(changed)})
     else:

@@ -7,13 +7,14 @@ from typing import Annotated
 import typer
 
 from neuronetz_gateway.cli import output, parsing
+from neuronetz_gateway.cli.opened import management
 from neuronetz_gateway.cli.options import AsJson, EnvFile, OneKey
 from neuronetz_gateway.cli.records import policy_record
 from neuronetz_gateway.cli.runtime import run
 from neuronetz_gateway.domain.api_key import ApiKey
 from neuronetz_gateway.domain.request_policy import LOGPROBS_AT_MOST, KeyPolicy
 from neuronetz_gateway.errors import InvalidRequestError
-from neuronetz_gateway.wiring import Services
+from neuronetz_gateway.services.management import Management
 
 type Change = int | bool | None
 
@@ -83,10 +84,10 @@ def set_policy(
     if not asked and not reset:
         raise InvalidRequestError("Say what it may ask for: --keep-alive, --num-ctx, --images and so on, or --reset.")
 
-    async def work(services: Services) -> ApiKey:
-        return await services.api_keys.set_policy(prefix, asked, afresh=reset)
+    async def work(managed: Management) -> ApiKey:
+        return await managed.api_keys.set_policy(prefix, asked, afresh=reset)
 
-    changed = run(work, env_file)
+    changed = run(management, work, env_file)
     if as_json:
         output.document({"key": changed.prefix, "policy": policy_record(changed)})
     else:

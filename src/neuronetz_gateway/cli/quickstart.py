@@ -14,6 +14,7 @@ import typer
 from neuronetz_gateway.cli import output, runtime, serving, snippets
 from neuronetz_gateway.cli.demo_tenant import DEMO_TENANT, Demo, prepared
 from neuronetz_gateway.cli.embedded_stack import ModelServer, Stack, embedded_stores, model_server
+from neuronetz_gateway.cli.opened_upstream import management_with_upstream
 from neuronetz_gateway.cli.options import ENV_FILE_VARIABLE, AsJson
 from neuronetz_gateway.cli.quickstart_files import QuickstartFiles
 from neuronetz_gateway.db.migrating import migrate
@@ -96,7 +97,11 @@ def _ready(data_dir: Path, upstream: str, address: tuple[str, int]) -> Iterator[
         files.write_settings(values)
         settings = _loaded(files.env_file, values)
         migrate(settings.database_url.get_secret_value())
-        demo = runtime.run_with(lambda services: prepared(services, files, keys_are_dead=new_pepper), settings)
+        demo = runtime.run_with(
+            management_with_upstream,
+            lambda opened: prepared(opened.managed, opened.upstream, files, keys_are_dead=new_pepper),
+            settings,
+        )
         yield Ready(settings, files, found, demo)
 
 

@@ -4,13 +4,13 @@ import json
 from collections.abc import Sequence
 
 from neuronetz_gateway.cli import output
+from neuronetz_gateway.cli.opened_reports import reconciliation
 from neuronetz_gateway.cli.options import AsJson, EnvFile, TenantScope
 from neuronetz_gateway.cli.reconciled_table import Sums, difference_words, drawn_sums, twice_words
 from neuronetz_gateway.cli.records import Record
 from neuronetz_gateway.cli.runtime import run
 from neuronetz_gateway.domain.conservation import TwiceWritten, WindowSums
-from neuronetz_gateway.services.reconciliation import Reconciled
-from neuronetz_gateway.wiring import Services
+from neuronetz_gateway.services.reconciliation import Reconciled, Reconciliation
 
 _DIFFERS = 1
 
@@ -25,10 +25,10 @@ def reconcile(tenant: TenantScope = None, as_json: AsJson = False, env_file: Env
         return _documented(tenant, env_file)
     sums = Sums()
 
-    async def work(services: Services) -> Reconciled:
-        return await services.reconciliation.reconcile(tenant, sums.add)
+    async def work(budgets_and_rows: Reconciliation) -> Reconciled:
+        return await budgets_and_rows.reconcile(tenant, sums.add)
 
-    found = run(work, env_file)
+    found = run(reconciliation, work, env_file)
     if found.windows:
         output.console().print(drawn_sums(sums, found.at))
     _tell(found)
@@ -39,10 +39,10 @@ def _documented(tenant: str | None, env_file: EnvFile) -> int:
     """One document, written as it comes: windows can be many."""
     pieces = _Pieces()
 
-    async def work(services: Services) -> Reconciled:
-        return await services.reconciliation.reconcile(tenant, pieces.add)
+    async def work(budgets_and_rows: Reconciliation) -> Reconciled:
+        return await budgets_and_rows.reconcile(tenant, pieces.add)
 
-    found = run(work, env_file)
+    found = run(reconciliation, work, env_file)
     pieces.end(
         {
             "at": output.iso(found.at),

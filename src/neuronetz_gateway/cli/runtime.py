@@ -1,4 +1,4 @@
-"""Runs one piece of asynchronous work of a command between the building and the closing of the services."""
+"""Runs one piece of asynchronous work of a command between the opening and the closing of what it works with."""
 
 import asyncio
 import getpass
@@ -7,45 +7,43 @@ import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import structlog
 
 from neuronetz_gateway.errors import UnavailableError
 from neuronetz_gateway.settings import Settings, load_settings
-from neuronetz_gateway.wiring import Services, build_services
 
 _DATABASE = "Is it running, is DATABASE_URL right, has the command migrate been run on it?"
 
+type Opened[S] = Callable[[Settings], AbstractAsyncContextManager[S]]
+type Work[S, T] = Callable[[S], Awaitable[T]]
 
-def run[T](
-    work: Callable[[Services], Awaitable[T]], env_file: Path | None, given: Mapping[str, str] | None = None
-) -> T:
+
+def run[S, T](opened: Opened[S], work: Work[S, T], env_file: Path | None, given: Mapping[str, str] | None = None) -> T:
     """The result of the work; raises SettingsError for bad settings and whatever GatewayError the work raises.
 
     Settings that are `given` win over whatever is set.
     """
     settings = load_settings(env_file, given)
     try:
-        return run_with(work, settings)
+        return run_with(opened, work, settings)
     except UnavailableError as error:
         if type(error) is not UnavailableError:  # those say themselves what is away
             raise
         raise UnavailableError(f"{error.message} {_DATABASE}") from error
 
 
-def run_with[T](work: Callable[[Services], Awaitable[T]], settings: Settings) -> T:
+def run_with[S, T](opened: Opened[S], work: Work[S, T], settings: Settings) -> T:
     """The same for settings that are loaded already."""
     _keep_stdout_for_results()
-    return asyncio.run(_carried(work, settings))
+    return asyncio.run(_carried(opened, work, settings))
 
 
-async def _carried[T](work: Callable[[Services], Awaitable[T]], settings: Settings) -> T:
-    services = build_services(settings)
-    try:
-        return await work(services)
-    finally:
-        await services.aclose()
+async def _carried[S, T](opened: Opened[S], work: Work[S, T], settings: Settings) -> T:
+    async with opened(settings) as what:
+        return await work(what)
 
 
 def _keep_stdout_for_results() -> None:

@@ -1,4 +1,4 @@
-"""The commands that serve: the gateway itself, its database's schema."""
+"""The command that serves the gateway."""
 
 import os
 import signal
@@ -14,11 +14,12 @@ import typer
 from neuronetz_gateway.cli import output, serving
 from neuronetz_gateway.cli.options import ENV_FILE_VARIABLE, AsJson, EnvFile
 from neuronetz_gateway.cli.runtime import run_with
+from neuronetz_gateway.counters.admissions import RateCounters
 from neuronetz_gateway.counters.errors import CountersUnavailableError
-from neuronetz_gateway.db.migrating import head, migrate, migrate_when_there
+from neuronetz_gateway.counters.opening import counters_for_a_moment
+from neuronetz_gateway.db.migrating import migrate_when_there
 from neuronetz_gateway.observability.logging import configure_logging
 from neuronetz_gateway.settings import load_settings
-from neuronetz_gateway.wiring import Services
 
 _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -60,7 +61,7 @@ def serve(
         if number == 1:
             import_module(serving.APP.partition(":")[0])  # takes a second, better now than when Postgres has come
         migrate_when_there(settings.database_url.get_secret_value(), output.remark)
-        run_with(_check_redis, settings)
+        run_with(counters_for_a_moment, _check_redis, settings)
         if env_file is not None:
             os.environ[ENV_FILE_VARIABLE] = str(env_file.resolve())
         addresses = {"base_url": serving.base_url(address, listener)}
@@ -87,19 +88,10 @@ def _announce(addresses: dict[str, str], workers: int, *, as_json: bool) -> None
     output.remark(f"{told}{metrics}")
 
 
-def migrate_database(as_json: AsJson = False, env_file: EnvFile = None) -> None:
-    """Bring the database to the schema of this version; several at once wait for each other."""
-    migrate(load_settings(env_file).database_url.get_secret_value())
-    if as_json:
-        output.document({"revision": head()})
-    else:
-        output.line(f"The database is at revision {head()}.")
-
-
-async def _check_redis(services: Services) -> None:
+async def _check_redis(counters: RateCounters) -> None:
     """Raises EvictingStoreError here, in one line; a Redis that is away may still come, /readyz tells it until then."""
     with suppress(CountersUnavailableError):
-        await services.counters.check_eviction_policy()
+        await counters.check_eviction_policy()
 
 
 @contextmanager

@@ -7,11 +7,12 @@ import typer
 
 from neuronetz_gateway.cli import output, parsing
 from neuronetz_gateway.cli.invocation import command_line
+from neuronetz_gateway.cli.opened import management
 from neuronetz_gateway.cli.options import AsJson, EnvFile, Models
 from neuronetz_gateway.cli.records import limit_cells, limits_words, models_words, tenant_record
 from neuronetz_gateway.cli.runtime import actor, run
 from neuronetz_gateway.domain.tenant import Tenant, TenantStatus
-from neuronetz_gateway.wiring import Services
+from neuronetz_gateway.services.management import Management
 
 Name = Annotated[
     str, typer.Option("--name", metavar="NAME", help="The name: a-z, 0-9, dot, dash, underscore; 64 at most.")
@@ -33,12 +34,12 @@ def create_tenant(
     """Make a tenant, with the default limits, no budget, no models unless they are given."""
     allowed = parsing.models(models or "")
 
-    async def work(services: Services) -> Tenant:
-        return await services.tenants.create(
+    async def work(managed: Management) -> Tenant:
+        return await managed.tenants.create(
             name, allow_all_models=allow_all_models, models=allowed, time_zone=time_zone
         )
 
-    tenant = run(work, env_file)
+    tenant = run(management, work, env_file)
     if as_json:
         output.document(tenant_record(tenant))
         return
@@ -58,10 +59,10 @@ def create_tenant(
 def list_tenants(as_json: AsJson = False, env_file: EnvFile = None) -> None:
     """List every tenant with its limits and models."""
 
-    async def work(services: Services) -> list[Tenant]:
-        return list(await services.tenants.list())
+    async def work(managed: Management) -> list[Tenant]:
+        return list(await managed.tenants.list())
 
-    found = run(work, env_file)
+    found = run(management, work, env_file)
     if as_json:
         output.document({"tenants": [tenant_record(tenant) for tenant in found]})
         return
@@ -95,11 +96,11 @@ def suspend_tenant(
     """Refuse every request of a tenant from the next one on, or let it in again."""
     why = parsing.remark("--reason", reason)
 
-    async def work(services: Services) -> Tenant:
-        change = services.tenants.resume if resume else services.tenants.suspend
+    async def work(managed: Management) -> Tenant:
+        change = managed.tenants.resume if resume else managed.tenants.suspend
         return await change(name, actor=actor(), reason=why)
 
-    tenant = run(work, env_file)
+    tenant = run(management, work, env_file)
     if as_json:
         output.document(tenant_record(tenant))
     elif tenant.status is TenantStatus.SUSPENDED:

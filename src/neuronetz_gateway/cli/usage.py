@@ -2,6 +2,7 @@
 
 from neuronetz_gateway.cli import output
 from neuronetz_gateway.cli.budget_table import print_budgets
+from neuronetz_gateway.cli.opened import management
 from neuronetz_gateway.cli.options import AsJson, EnvFile, KeyScope, TenantScope
 from neuronetz_gateway.cli.records import (
     Record,
@@ -15,8 +16,8 @@ from neuronetz_gateway.cli.records import (
 from neuronetz_gateway.cli.runtime import run
 from neuronetz_gateway.cli.scope import OfTenant, scope_of
 from neuronetz_gateway.domain.budget import Period
+from neuronetz_gateway.services.management import Management
 from neuronetz_gateway.services.usage import ModelTotals, UsageOverview
-from neuronetz_gateway.wiring import Services
 
 
 def show_usage(
@@ -25,12 +26,12 @@ def show_usage(
     """Show limits, budgets (how full, when they start anew) and the usage by model, of a tenant or of one key."""
     scope = scope_of(tenant, key)
 
-    async def work(services: Services) -> UsageOverview:
+    async def work(managed: Management) -> UsageOverview:
         if isinstance(scope, OfTenant):
-            return await services.usage.of_tenant(scope.name)
-        return await services.usage.of_key(scope.prefix)
+            return await managed.usage.of_tenant(scope.name)
+        return await managed.usage.of_key(scope.prefix)
 
-    overview = run(work, env_file)
+    overview = run(management, work, env_file)
     if as_json:
         output.document(usage_record(overview))
     else:

@@ -17,7 +17,7 @@ from sqlalchemy.pool import NullPool
 
 from neuronetz_gateway.db.connecting import connector, end_if_cancelled
 from neuronetz_gateway.errors import UnavailableError
-from neuronetz_gateway.settings import SettingsError
+from neuronetz_gateway.settings_error import SettingsError
 
 _LOCK = 0x6E_65_75_72_6F  # any constant, the same in every process that migrates
 _PARTITIONS = ("audit_log_", "prompt_log_")  # day partitions come and go; they are no part of the model

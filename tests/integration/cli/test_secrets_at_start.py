@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from neuronetz_gateway.cli.main import COMMANDS
+from neuronetz_gateway.cli.command_table import COMMANDS
 from tests.support.commands import command, command_process
 
 SECRET = "Zq7Zq7Zq7pepperlike0123456789abcdefgh"

@@ -2,7 +2,8 @@
 
 import pytest
 
-from neuronetz_gateway.cli.main import COMMANDS, GROUPS, one_line, status_of
+from neuronetz_gateway.cli.command_table import COMMANDS, GROUPS
+from neuronetz_gateway.cli.main import one_line, status_of
 from neuronetz_gateway.embedded.child import EmbeddedError
 from neuronetz_gateway.errors import NotFoundError
 from tests.support.commands import command

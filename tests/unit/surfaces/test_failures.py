@@ -6,7 +6,8 @@ import pytest
 
 from neuronetz_gateway import errors
 from neuronetz_gateway.app import create_app
-from neuronetz_gateway.cli.main import COMMANDS
+from neuronetz_gateway.cli.application import work_of
+from neuronetz_gateway.cli.command_table import COMMANDS
 from neuronetz_gateway.errors import GatewayError
 from neuronetz_gateway.surfaces.failures import FAILURES, Failure, failure_of
 
@@ -18,7 +19,10 @@ NEVER_OVER_HTTP = {
     "ReplicaStoreError": "the connection is given up, which is told as a store that is away",
     "PromptUnreadableError": "the command line's",
 }
-LOADED = (create_app, COMMANDS)  # every module that defines an error is loaded by these two
+LOADED = (
+    create_app,
+    *(work_of(each.work) for each in COMMANDS),
+)  # every module that defines an error is loaded by these
 BY_CLASS = {failure.error: failure for failure in FAILURES}
 COSTLY: tuple[type[GatewayError], ...] = (
     errors.BudgetExceededError,
