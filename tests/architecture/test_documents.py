@@ -1,15 +1,13 @@
 """What the documents name is there: files, links, settings, commands with their options, recipes."""
 
 import re
-from collections.abc import Iterator
 from functools import cache
 from pathlib import PurePosixPath
-from typing import Any
 
 import pytest
-from typer.main import get_command
 
-from neuronetz_gateway.cli.main import COMMANDS, build
+from neuronetz_gateway.cli.application import loaded
+from neuronetz_gateway.cli.command_table import COMMANDS, Command
 from neuronetz_gateway.settings import Settings
 from tests.support.documents import ROOT, anchors_of, pages, prose_of, text_of
 
@@ -121,16 +119,12 @@ def recipes() -> set[str]:
 @cache
 def _options() -> dict[str, set[str]]:
     """Every command with the options that it takes."""
-    return {name: set(options) for name, options in _walked(get_command(build()), "")}
+    return {command.name: _taken(command) for command in COMMANDS}
 
 
-def _walked(group: Any, before: str) -> Iterator[tuple[str, list[str]]]:
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
-            yield from _walked(command, f"{name} ")
-        else:
-            taken = [option for each in command.params for option in (*each.opts, *each.secondary_opts)]
-            yield f"{before}{name}", ["--help", "-h", *taken]
+def _taken(command: Command) -> set[str]:
+    taken = [option for each in loaded(command).params for option in (*each.opts, *each.secondary_opts)]
+    return {"--help", "-h", *taken}
 
 
 def test_the_commands_are_read_whole() -> None:
