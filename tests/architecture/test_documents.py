@@ -1,25 +1,17 @@
 """What the documents name is there: files, links, settings, commands with their options, recipes."""
 
 import re
-from functools import cache
 from pathlib import PurePosixPath
 
 import pytest
 
-from neuronetz_gateway.cli.application import loaded
-from neuronetz_gateway.cli.command_table import COMMANDS, Command
+from neuronetz_gateway.cli.command_table import COMMANDS
 from neuronetz_gateway.settings import Settings
-from tests.support.documents import ROOT, anchors_of, pages, prose_of, text_of
+from tests.support.documents import anchors_of, pages, prose_of, text_of
+from tests.support.what_exists import COMING_COMMANDS, exists, options_by_command, recipes
 
 PACKAGE = "src/neuronetz_gateway"
 PAGES = [page for page in pages() if page != "CHANGELOG.md"]  # which tells of what was, too
-# Named before they land; whoever brings one takes it out of here.
-COMING = {
-    *("Dockerfile", "docker-compose.yml", "docker-compose.dev.yml", "ops/make-secrets"),
-    *("ops/caddy/Caddyfile.example", "ops/grafana", "ops/prometheus"),
-}
-COMING_COMMANDS = {"doctor"}
-
 TOP = "src|tests|docs|bench|scripts|migrations|ops|fuzz|deploy|shared"
 ROOMS = "http|services|repositories|surfaces|counters|domain|db|upstream|embedded|cli|observability"
 FULL_PATH = re.compile(rf"`((?:{TOP})/[\w./-]+)`")
@@ -35,15 +27,10 @@ OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 RECIPE = re.compile(r"`just ([a-z][a-z-]*)")
 # Variables of other programs, words of Postgres and Redis, names that stand for any setting.
 NOT_OURS = {
-    *("NAME_FILE", "OLLAMA_LOAD_TIMEOUT", "OLLAMA_MAX_QUEUE", "OLLAMA_HOST", "OLLAMA_NUM_PARALLEL"),
-    "OLLAMA_KEEP_ALIVE",
-    *("OLLAMA_MAX_LOADED_MODELS", "OLLAMA_FLASH_ATTENTION", "NEURONETZ_ENV_FILE", "NEURONETZ_TRACEBACK"),
+    *("OLLAMA_LOAD_TIMEOUT", "OLLAMA_MAX_QUEUE", "OLLAMA_HOST", "OLLAMA_NUM_PARALLEL", "OLLAMA_KEEP_ALIVE"),
+    *("OLLAMA_MAX_LOADED_MODELS", "NAME_FILE", "NEURONETZ_ENV_FILE", "NEURONETZ_TRACEBACK"),
     *("GATEWAY_SITE", "GATEWAY_UPSTREAM", "PROMETHEUS_MULTIPROC_DIR", "TCP_NOTSENT_LOWAT", "CONFIG_ARGS"),
 }  # fmt: skip
-
-
-def exists(path: str) -> bool:
-    return (ROOT / path).exists() or path.rstrip("/") in COMING
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -92,8 +79,8 @@ def test_every_command_in_a_sentence_exists_with_its_options(page: str) -> None:
         name, options = _command_in(code)
         if name is None or name in COMING_COMMANDS:
             continue
-        assert name in _options(), f"{page}: {code}"
-        assert set(options) <= _options()[name], f"{page}: {code}"
+        assert name in options_by_command(), f"{page}: {code}"
+        assert set(options) <= options_by_command()[name], f"{page}: {code}"
 
 
 def _command_in(code: str) -> tuple[str | None, list[str]]:
@@ -102,7 +89,7 @@ def _command_in(code: str) -> tuple[str | None, list[str]]:
     by_name = words[0].endswith("neuronetz-gateway") and len(words) > 1
     words = words[1:] if by_name else words
     for count in (2, 1):
-        if " ".join(words[:count]) in _options():
+        if " ".join(words[:count]) in options_by_command():
             return " ".join(words[:count]), OPTION.findall(code)
     return (words[0] if by_name and not words[0].startswith("-") else None), []
 
@@ -112,21 +99,6 @@ def test_every_recipe_that_a_document_names_exists(page: str) -> None:
     assert set(RECIPE.findall(text_of(page))) <= recipes()
 
 
-def recipes() -> set[str]:
-    return set(re.findall(r"^([a-z][a-z-]*)[^:=\n]*:(?!=)", (ROOT / "justfile").read_text("utf-8"), re.MULTILINE))
-
-
-@cache
-def _options() -> dict[str, set[str]]:
-    """Every command with the options that it takes."""
-    return {command.name: _taken(command) for command in COMMANDS}
-
-
-def _taken(command: Command) -> set[str]:
-    taken = [option for each in loaded(command).params for option in (*each.opts, *each.secondary_opts)]
-    return {"--help", "-h", *taken}
-
-
 def test_the_commands_are_read_whole() -> None:
-    assert _options().keys() == {command.name for command in COMMANDS}
-    assert {"--tenant", "--rpm", "--env-file"} <= _options()["set-limits"]
+    assert options_by_command().keys() == {command.name for command in COMMANDS}
+    assert {"--tenant", "--rpm", "--env-file"} <= options_by_command()["set-limits"]

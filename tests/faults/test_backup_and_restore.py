@@ -8,14 +8,12 @@ from typing import Any
 
 import httpx
 import pytest
-import redis
 
 from neuronetz_gateway.domain.budget import Period
 from neuronetz_gateway.domain.limit import Limits
 from neuronetz_gateway.embedded.postgres import EmbeddedPostgres
 from neuronetz_gateway.embedded.valkey import EmbeddedValkey
 from neuronetz_gateway.wiring import Services, build_services
-from tests.support.counters import Server
 from tests.support.documents import commands_under
 from tests.support.factories import Tenancy, make_key, make_tenancy
 from tests.support.fake_ollama import FakeOllama, Script
@@ -27,7 +25,6 @@ from tests.support.stores import Stores
 
 PAGE = "docs/OPERATIONS.md"
 (DUMP,), (FILL, FORGET, LOOK) = commands_under(PAGE, "Backup"), commands_under(PAGE, "Restore")
-REDIS_PASSWORD = commands_under(PAGE, "The password of Redis")
 
 RPM, DAILY_TOKENS, SERVED = 100, 1_000_000, 7
 QUICK: dict[str, Any] = {"heartbeat_s": 0.2, "lease_s": 1, "recovery_after_s": 1}
@@ -141,20 +138,3 @@ async def _heads_are_rows_of(source: Stores, restored: Stores) -> int:
         rows = await source.fetch(ROW_OF_HEAD, head["writer"], head["day"], head["sequence"])
         assert rows == [{"hash": head["hash"]}]
     return len(heads)
-
-
-def test_a_password_of_redis_is_exchanged_while_both_are_good(tmp_path: Path) -> None:
-    server, old, new = Server(tmp_path / "valkey"), "old-password-of-redis", "new-password-of-redis"
-    server.ask("ACL", "SETUSER", "default", f">{old}")
-    add, take_away = REDIS_PASSWORD
-    paste(add, {"REDIS_URL": with_password(server, old), "NEW": new})
-    assert [server.ask_as(each, "PING") for each in (old, new)] == [True, True]
-    paste(take_away, {"REDIS_URL": with_password(server, new), "OLD": old})
-    assert server.ask_as(new, "PING")
-    with pytest.raises(redis.AuthenticationError):
-        server.ask_as(old, "PING")
-    server.stop()
-
-
-def with_password(server: Server, password: str) -> str:
-    return server.url.replace("unix://", f"unix://:{password}@")

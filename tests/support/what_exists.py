@@ -1,0 +1,36 @@
+"""What documents may name: files, commands with their options, recipes."""
+
+import re
+from functools import cache
+
+from neuronetz_gateway.cli.application import loaded
+from neuronetz_gateway.cli.command_table import COMMANDS, Command
+from tests.support.documents import ROOT
+
+# Named before they land; whoever brings one takes it out of here.
+COMING = {
+    *("Dockerfile", "docker-compose.yml", "docker-compose.dev.yml", "ops/make-secrets"),
+    *("ops/caddy/Caddyfile.example", "ops/grafana", "ops/prometheus"),
+}
+COMING_COMMANDS = {"doctor"}
+
+
+def exists(path: str) -> bool:
+    """Whether a path from the root is there, or said to come."""
+    return (ROOT / path).exists() or path.rstrip("/") in COMING
+
+
+def recipes() -> set[str]:
+    """What `just` can be asked for."""
+    return set(re.findall(r"^([a-z][a-z-]*)[^:=\n]*:(?!=)", (ROOT / "justfile").read_text("utf-8"), re.MULTILINE))
+
+
+@cache
+def options_by_command() -> dict[str, set[str]]:
+    """Every command of the command line with the options that it takes."""
+    return {command.name: _taken(command) for command in COMMANDS}
+
+
+def _taken(command: Command) -> set[str]:
+    taken = [option for each in loaded(command).params for option in (*each.opts, *each.secondary_opts)]
+    return {"--help", "-h", *taken}
