@@ -7,7 +7,7 @@ import pytest
 
 from neuronetz_gateway.cli.command_table import COMMANDS
 from neuronetz_gateway.settings import Settings
-from tests.support.documents import anchors_of, pages, prose_of, text_of
+from tests.support.documents import anchors_of, blocks_of, pages, prose_of, text_of
 from tests.support.what_exists import COMING_COMMANDS, exists, options_by_command, recipes
 
 PACKAGE = "src/neuronetz_gateway"
@@ -102,3 +102,19 @@ def test_every_recipe_that_a_document_names_exists(page: str) -> None:
 def test_the_commands_are_read_whole() -> None:
     assert options_by_command().keys() == {command.name for command in COMMANDS}
     assert {"--tenant", "--rpm", "--env-file"} <= options_by_command()["set-limits"]
+
+
+ARROW = r"\s*(?:-->|---|-\.->)(?:\|\"[^\"|]+\"\|)?\s*"
+NODE = r"\w+(?:\[\"[^\"\[\]]+\"\]|\[\(\"[^\"]+\"\)\]|\(\"[^\"()]+\"\))?"
+FLOWCHART_LINE = re.compile(rf"{NODE}(?:{ARROW}{NODE})*")
+SEQUENCE_LINE = re.compile(r"(?:participant \w+ as [\w -]+|\w+-?->>\w+: [^;#]+)")
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page, "mermaid")])
+def test_every_diagram_keeps_to_what_is_drawn_everywhere(page: str) -> None:
+    """No program that draws them is here: so they have quoted labels, simple arrows, nothing else."""
+    for block in blocks_of(page, "mermaid"):
+        kind, *lines = (line.strip() for line in block.text.strip().splitlines())
+        assert kind in {"flowchart LR", "flowchart TD", "sequenceDiagram"}
+        shape = SEQUENCE_LINE if kind == "sequenceDiagram" else FLOWCHART_LINE
+        assert [line for line in lines if not shape.fullmatch(line)] == []
