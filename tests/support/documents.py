@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +33,7 @@ def pages() -> list[str]:
     return sorted(str(path.relative_to(ROOT)) for path in found)
 
 
+@cache
 def text_of(page: str) -> str:
     return (ROOT / page).read_text(encoding="utf-8")
 
@@ -53,6 +55,7 @@ def commands_under(page: str, heading: str) -> list[list[str]]:
     return [block.lines for block in blocks_of(page, "sh") if block.heading == heading]
 
 
+@cache
 def anchors_of(page: str) -> set[str]:
     """What a link can lead to within a document, as GitHub names it."""
     text = _FENCE.sub("", text_of(page))

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import asyncpg
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import main as alembic
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection
 
@@ -19,6 +20,7 @@ from neuronetz_gateway.db.migrating import (
 )
 from neuronetz_gateway.db.tables import metadata
 from neuronetz_gateway.embedded.postgres import EmbeddedPostgres
+from tests.support.documents import ROOT, commands_under
 from tests.support.stores import asyncpg_dsn
 
 
@@ -68,6 +70,18 @@ def test_a_filled_database_goes_back_to_the_first_release_and_forth(empty_url: s
     assert _keys(empty_url) == [("nz_a", 3), ("nz_b", 2), ("nz_c", 1)]
     _execute(empty_url, "update api_keys set may_load_models = true where prefix = 'nz_c'")
     assert _keys(empty_url) == [("nz_a", 3), ("nz_b", 2), ("nz_c", 2)]
+
+
+@pytest.mark.promise("P4")
+def test_the_way_back_of_the_runbook_leads_back(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it stands in docs/OPERATIONS.md, by Alembic's own command, which needs the folder and one variable alone."""
+    _, (line,) = commands_under("docs/OPERATIONS.md", "Upgrade")
+    program, *words = line.split()
+    assert program == ".venv/bin/alembic"
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    alembic(words)
+    assert current_revision(database_url) == words[-1] != head()
 
 
 def test_many_may_migrate_at_once(empty_url: str) -> None:
