@@ -1,4 +1,4 @@
-"""docs/ARCHITECTURE.md: its table of floors is the one that the imports are held to, its steps are those of a request."""
+"""docs/ARCHITECTURE.md: its floors are those that imports are held to, its steps those of a request."""
 
 import re
 
