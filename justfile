@@ -73,7 +73,9 @@ migrate: setup
 bench *arguments: setup
     {{python}} -m bench.run {{arguments}}
 
-# resolve and lock all packages again
+# resolve and lock all packages again: all there are, of those what production needs, what builds the wheel
 lock:
     {{uv}} lock --upgrade
     {{uv}} export --quiet --no-header --format requirements.txt --no-emit-project --all-extras --all-groups > requirements.lock
+    {{uv}} export --quiet --no-header --format requirements.txt --no-emit-project --no-default-groups > requirements-production.lock
+    {{uv}} export --quiet --no-header --format requirements.txt --only-group build > requirements-build.lock

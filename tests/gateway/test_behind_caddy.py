@@ -1,21 +1,26 @@
 """Through the edge that operators are given, callers reach the surfaces, nothing else (P2)."""
 
 import asyncio
+import hashlib
 import itertools
+import json
+import shutil
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
 
 from neuronetz_gateway.surfaces.catalog import ACCOUNT, ENDPOINTS
-from tests.support.edge import Edge, edge_before
+from tests.gateway.test_streaming import WITHIN_SECONDS, latest_record_seconds, streamed
+from tests.support.edge import CADDYFILE, Edge, edge_before
 from tests.support.factories import make_tenancy
 from tests.support.fake_ollama import FakeOllama, Script
 from tests.support.gateways import LiveGateway, live_gateway
 from tests.support.load import CHAT
 from tests.support.stores import Stores
-from tests.support.valid_bodies import SPEECHES
+from tests.support.valid_bodies import SPEECHES, STREAMING, name_of
 
 INSIDE = ("metrics", "healthz", "readyz", "docs", "redoc", "openapi.json")
 SIGNS = (b"neuronetz_", b'"ready"', b'"status":"ok"', b"swagger", b"redoc", b'"openapi"')
@@ -36,6 +41,8 @@ CLIMBS = (
     "/%2f",
 )
 ENDINGS = ("", "/", "?x=1", "%20", "%00", ";x", "#", "/.", "%2f")
+
+ONE_OF_EACH_SURFACE = {"/api/chat", "/v1/chat/completions", "/v1/messages"}
 
 pytestmark = pytest.mark.promise("P2")
 
@@ -137,6 +144,106 @@ async def test_records_of_a_stream_leave_the_edge_as_they_come(
             if records == 3:
                 gate.set()
     assert records > 3
+
+
+@pytest.fixture
+async def behind_tls(stores: Stores, ollama: FakeOllama, tmp_path: Path) -> AsyncIterator[tuple[LiveGateway, Edge]]:
+    async with (
+        live_gateway(stores, ollama.base_url, trusted_proxies="127.0.0.1,::1") as gateway,
+        edge_before(gateway.base_url, tmp_path, tls=True) as edge,
+    ):
+        yield gateway, edge
+
+
+@pytest.mark.alone
+@pytest.mark.promise("S5")
+async def test_through_tls_every_record_leaves_in_time_and_unchanged(
+    behind_tls: tuple[LiveGateway, Edge], ollama: FakeOllama
+) -> None:
+    """NDJSON and SSE alike; as at the gateway's own port, the best of three turns counts."""
+    gateway, edge = behind_tls
+    tenancy = await make_tenancy(gateway.services)
+    async with edge.http(tenancy.bearer) as http:
+        for endpoint in (each for each in STREAMING if each.path in ONE_OF_EACH_SURFACE):
+            slowest = [await latest_record_seconds(http, ollama, endpoint, usage=True) for _ in range(3)]
+            assert min(slowest) <= WITHIN_SECONDS, (name_of(endpoint), slowest)
+            ollama.next(Script(tokens=300))
+            answer = await http.post(endpoint.path, json=streamed(endpoint, usage=True))
+            assert hashlib.sha256(answer.content).hexdigest() == ollama.hits[-1].sent_digest, name_of(endpoint)
+
+
+@pytest.mark.promise("S5")
+async def test_records_leave_as_they_come_in_http_2_too(
+    behind_tls: tuple[LiveGateway, Edge], ollama: FakeOllama
+) -> None:
+    gateway, edge = behind_tls
+    tenancy = await make_tenancy(gateway.services)
+    gate = asyncio.Event()
+    ollama.next(Script(tokens=8, gate=gate, gate_after_records=3))
+    words = ("--http2", "--no-buffer", "--silent", "--dump-header", "-", "--cacert", str(edge.root))
+    answered = await curl(
+        *words, "--header", f"Authorization: Bearer {tenancy.key}", "--data", json.dumps({**CHAT, "stream": True}),
+        f"{edge.base_url}/api/chat",
+    )  # fmt: skip
+    assert answered.stdout is not None
+    lines: list[bytes] = []
+    async with asyncio.timeout(20):
+        while line := await answered.stdout.readline():
+            lines.append(line)
+            if sum(each.startswith(b"{") for each in lines) == 3:
+                gate.set()
+        await answered.wait()
+    assert lines[0].startswith(b"HTTP/2 200"), lines
+    assert sum(each.startswith(b"{") for each in lines) > 3
+
+
+async def curl(*words: str) -> asyncio.subprocess.Process:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is missing, so nothing was seen of HTTP/2")
+    return await asyncio.create_subprocess_exec("curl", *words, stdout=asyncio.subprocess.PIPE)
+
+
+async def test_who_comes_without_tls_is_sent_to_it_and_told_to_stay(behind_tls: tuple[LiveGateway, Edge]) -> None:
+    _, edge = behind_tls
+    async with edge.http() as http:
+        first = await http.get(f"http://localhost:{edge.plain_port}/api/version")
+        assert first.status_code == httpx.codes.PERMANENT_REDIRECT
+        assert first.headers["location"] == "https://localhost/api/version"
+        answer = await http.get("/api/version")
+    assert answer.headers["strict-transport-security"] == "max-age=31536000"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.promise("N5")
+async def test_the_edge_bounds_heads_and_bodies_by_itself(gateway: LiveGateway, tmp_path: Path) -> None:
+    tenancy = await make_tenancy(gateway.services)
+    async with (
+        edge_before(gateway.base_url, tmp_path, GATEWAY_MAX_BODY="64KiB") as edge,
+        edge.http(tenancy.bearer) as http,
+    ):
+        answer = await http.post("/api/chat", content=b"{" + b" " * 100_000)
+        assert answer.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE
+        assert not gateway.services.limiter.open_admissions
+        assert (await http.post("/api/chat", json=CHAT)).status_code == httpx.codes.OK
+        with suppress(httpx.TransportError):  # it may close before the head is written whole
+            answer = await http.get("/api/version", headers={"x-long": "x" * 80_000})
+            assert answer.status_code == httpx.codes.REQUEST_HEADER_FIELDS_TOO_LARGE
+
+
+async def test_the_playground_stays_inside_until_its_line_is_taken(gateway: LiveGateway, tmp_path: Path) -> None:
+    """Where it is let out it is for the gateway to say that there is none (PLAYGROUND_ENABLED)."""
+    lines = CADDYFILE.read_text(encoding="utf-8").splitlines()
+    (closed,) = [line for line in lines if line.strip() == "@surfaces path / /api/* /v1/* /account"]
+    (opened,) = [line for line in lines if line.strip().startswith("#@surfaces")]
+    other = tmp_path / "Caddyfile"
+    other.write_text("\n".join(opened.replace("#", "") if line == closed else line for line in lines) + "\n")
+    for caddyfile, says in ((CADDYFILE, b"Not found"), (other, b'"error"')):
+        async with edge_before(gateway.base_url, tmp_path, caddyfile=caddyfile) as edge:
+            for path in ("/playground", "/playground/page.js"):
+                answer = await answer_to(edge.port, path)
+                assert b" 404 " in answer.splitlines()[0], answer
+                assert says in answer
+            assert b"Not found" in await answer_to(edge.port, "/playgrounds")
 
 
 async def test_the_edge_writes_down_no_key_also_when_it_reaches_nobody(tmp_path: Path) -> None:
