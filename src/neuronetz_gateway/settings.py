@@ -266,7 +266,7 @@ def load_settings(env_file: Path | None = None, given: Mapping[str, str] | None 
         # _env_file is pydantic-settings' own argument, unknown to the type checker
         settings = Settings(**{"_env_file": env_file} if env_file else {}, **(given or {}))  # type: ignore[arg-type]
         if settings.environment is Environment.PRODUCTION:
-            _refuse_open_files(env_file or Path(".env"))
+            _refuse_open_files(env_file)
     except ValidationError as error:
         sentences = (_sentence(problem["loc"], problem["msg"]) for problem in error.errors())
         raise SettingsError("; ".join(sentences)) from None
@@ -277,8 +277,9 @@ def load_settings(env_file: Path | None = None, given: Mapping[str, str] | None 
     return settings
 
 
-def _refuse_open_files(env_file: Path) -> None:
-    """Raises SettingsError where a secret lies in a file that everybody on this machine may read or write."""
+def open_secrets(env_file: Path | None) -> list[tuple[str, Path]]:
+    """The secrets that lie in a file that everybody on this machine may read or write, each with that file."""
+    holder = env_file or Path(".env")
     is_address = {"DATABASE_URL", "REDIS_URL"}
     secrets = {
         name.upper(): holds_a_password if name.upper() in is_address else bool
@@ -286,9 +287,14 @@ def _refuse_open_files(env_file: Path) -> None:
         if field.annotation is SecretStr
     }
     found = files_open_to_others(os.environ, secrets, None)
-    if env_file.is_file():
-        in_file = DotEnvSettingsSource(Settings, env_file=env_file).env_vars
-        found += files_open_to_others(in_file, secrets, env_file)
+    if holder.is_file():
+        in_file = DotEnvSettingsSource(Settings, env_file=holder).env_vars
+        found += files_open_to_others(in_file, secrets, holder)
+    return found
+
+
+def _refuse_open_files(env_file: Path | None) -> None:
+    found = open_secrets(env_file)
     if found:
         name, path = found[0]
         raise SettingsError(

@@ -29,6 +29,7 @@ OF_ALL_TENANTS = {
     "quickstart": "starts a gateway",
     "serve": "starts a gateway",
     "migrate": "of the database",
+    "doctor": "of the surroundings: it counts, names nobody",
     "list-tenants": "the list of all of them",
     "audit verify": "one chain holds the rows of all; it names rows by number",
     "audit checkpoints": "digests of the chain of all",

@@ -44,6 +44,13 @@ COMMANDS = (
         ("--env-file gateway.env",),
     ),
     Command(
+        "doctor",
+        "Serve",
+        "doctor:doctor",
+        "Check everything it leans on, say the mend.",
+        ("--env-file gateway.env", "--json"),
+    ),
+    Command(
         "create-tenant",
         "Tenants",
         "tenants:create_tenant",

@@ -37,7 +37,7 @@ def run[S, T](opened: Opened[S], work: Work[S, T], env_file: Path | None, given:
 
 def run_with[S, T](opened: Opened[S], work: Work[S, T], settings: Settings) -> T:
     """The same for settings that are loaded already."""
-    _keep_stdout_for_results()
+    keep_stdout_for_results()
     return asyncio.run(_carried(opened, work, settings))
 
 
@@ -46,7 +46,7 @@ async def _carried[S, T](opened: Opened[S], work: Work[S, T], settings: Settings
         return await work(what)
 
 
-def _keep_stdout_for_results() -> None:
+def keep_stdout_for_results() -> None:
     """What services log beside a command goes to stderr, errors alone: a command tells its failure itself."""
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),

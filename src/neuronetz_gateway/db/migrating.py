@@ -64,6 +64,11 @@ def head() -> str:
     return found
 
 
+def is_known(revision: str) -> bool:
+    """Whether this installation has a revision; one that it does not know was made by a newer one."""
+    return any(script.revision == revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
+
+
 def is_modelled(name: str | None, kind: str, parents: object = None) -> bool:
     """Whether Alembic should compare something that it found in the database with the model."""
     del parents

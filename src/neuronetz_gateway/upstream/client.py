@@ -100,6 +100,15 @@ class Upstream:
         """What the upstream tells of an installed model; raises httpx.HTTPError when it cannot be had in time."""
         return await self._document("POST", "/api/show", {"model": model}, timeout_seconds=_SHOW_SECONDS)
 
+    async def cloud_is_off(self) -> bool | None:
+        """Whether it sends no model's name to ollama.com; None where it does not say, as older ones."""
+        try:
+            cloud = (await self._document("GET", "/api/status")).get("cloud")
+        except httpx.HTTPStatusError:
+            return None
+        disabled = cloud.get("disabled") if isinstance(cloud, dict) else None
+        return disabled if isinstance(disabled, bool) else None
+
     async def aclose(self) -> None:
         """Close every connection."""
         await self._client.aclose()

@@ -18,6 +18,7 @@ def test_every_command_of_the_contract_is_there() -> None:
         "set-models", "show-usage", "list-models", "list-tenants", "suspend-tenant", "migrate", "serve", "quickstart",
         "set-prompt-logging", "adjust-usage", "audit list", "audit export", "audit reconcile", "audit list-prompts",
         "audit show-prompt", "audit erase-prompts", "audit verify", "audit checkpoints", "set-policy", "set-networks",
+        "doctor",
     }  # fmt: skip
 
 
