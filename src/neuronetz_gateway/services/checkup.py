@@ -23,7 +23,7 @@ _DEADLINE_SECONDS = 5.0
 _MENDS = {
     "postgres": "is it running? is DATABASE_URL right: address, role, password, name of the database?",
     "redis": "is it running? is REDIS_URL right: address, password?",
-    "ollama": "is it running? is OLLAMA_BASE_URL right?",
+    "ollama": "is Ollama running? is OLLAMA_BASE_URL right?",
 }
 
 type Check = Callable[[], Awaitable[list[CheckResult]]]

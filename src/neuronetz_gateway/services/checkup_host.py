@@ -57,7 +57,7 @@ def check_proxies(settings: Settings) -> list[CheckResult]:
 
 
 def check_open_files(settings: Settings) -> list[CheckResult]:
-    """Each caller costs a file, each request under way one more; the limit of a process is raised to the hard one on start."""
+    """Each caller costs a file, each request under way one more; on start the hard limit is taken."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = settings.max_connections + settings.upstream_max_in_flight + _FILES_BESIDE_CONNECTIONS
     if most == resource.RLIM_INFINITY or most >= wanted:

@@ -2,14 +2,12 @@
 
 import asyncio
 
-import httpx
-
 from neuronetz_gateway.domain.checkup import CheckResult, broken, doubtful, fine
-from neuronetz_gateway.errors import UnavailableError
 from neuronetz_gateway.settings import Settings
 from neuronetz_gateway.upstream.client import Upstream
 from neuronetz_gateway.upstream.exposure import answering, is_here, outward_addresses
 from neuronetz_gateway.upstream.opening import upstream_of
+from neuronetz_gateway.upstream.probing import cloud_is_off, installed_models, told_version
 
 _KNOCK_SECONDS = 1.0
 _SHOWN_ADDRESSES = 3
@@ -19,16 +17,12 @@ async def check_ollama(settings: Settings) -> list[CheckResult]:
     """Raises UnavailableError where it does not answer."""
     upstream = upstream_of(settings)
     try:
-        version = await upstream.version()
+        version = await told_version(upstream)
         return [
             fine("ollama", f"answers at {settings.ollama_base_url}, version {version[:40]}"),
             await _models(upstream),
             *await _cloud(upstream),
         ]
-    except httpx.HTTPError as error:
-        raise UnavailableError(
-            f"No model server answers at {settings.ollama_base_url} ({type(error).__name__})."
-        ) from error
     finally:
         await upstream.aclose()
 
@@ -57,14 +51,14 @@ async def check_exposure(settings: Settings) -> list[CheckResult]:
 
 
 async def _models(upstream: Upstream) -> CheckResult:
-    names = await upstream.models()
+    names = await installed_models(upstream)
     if not names:
         return doubtful("ollama models", "none is installed", "on its machine: ollama pull llama3.2:1b")
     return fine("ollama models", f"{len(names)} installed")
 
 
 async def _cloud(upstream: Upstream) -> list[CheckResult]:
-    off = await upstream.cloud_is_off()
+    off = await cloud_is_off(upstream)
     if off is None:
         return []
     if off:

@@ -35,6 +35,22 @@ async def answers(upstream: Upstream) -> bool:
     return True
 
 
+async def told_version(upstream: Upstream) -> str:
+    """The version of the model server; raises UpstreamUnreachableError when it does not say so in time."""
+    try:
+        return await upstream.version()
+    except httpx.HTTPError as error:
+        raise UpstreamUnreachableError("No model server answers there.") from error
+
+
+async def cloud_is_off(upstream: Upstream) -> bool | None:
+    """Whether it sends nothing to ollama.com, None where it does not say; raises UpstreamUnreachableError."""
+    try:
+        return await upstream.cloud_is_off()
+    except httpx.HTTPError as error:
+        raise UpstreamUnreachableError("The model server does not tell of its cloud.") from error
+
+
 async def installed_models(upstream: Upstream) -> list[str]:
     """The names of the models that the model server has; raises UpstreamUnreachableError when it does not say them."""
     try:
