@@ -25,6 +25,7 @@ from neuronetz_gateway.http.middleware.prompt_logging import PromptLoggingMiddle
 from neuronetz_gateway.http.middleware.rate_limiting import RateLimitMiddleware
 from neuronetz_gateway.http.middleware.reading import ReadingMiddleware
 from neuronetz_gateway.http.ops import metrics_app, ops_router
+from neuronetz_gateway.http.pages.page_table import PageTable
 from neuronetz_gateway.http.readiness import Readiness
 from neuronetz_gateway.http.relay import InFlight, Relay
 from neuronetz_gateway.http.unmatched import Unmatched
@@ -82,7 +83,7 @@ def create_app(settings: Settings, services: Services) -> Gateway:
         else:
             named[endpoint.method, endpoint.prefix.encode("ascii")] = chain
     chains[ACCOUNT.method, ACCOUNT.path.encode("ascii")] = account_chain(settings, services, drain)
-    table = EndpointTable(chains, named, app)
+    table = EndpointTable(chains, named, PageTable(app) if settings.playground_enabled else app)
     logged = AccessLog(table, metrics=services.metrics, new_id=uuid7, trusted_proxies=settings.proxy_networks)
     return Gateway(logged, drain, services.metrics.refused, metrics_app(services.metrics, looks) if apart else None)
 

@@ -1,0 +1,1 @@
+"""The pages for people: what this gateway is, a playground to try a key in."""
