@@ -76,7 +76,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8080, ge=0, le=65535)
     workers: int = Field(default=1, ge=1, le=64)
     trusted_proxies: str = Field(default="", description="comma-separated addresses or networks")
-    playground_enabled: bool = False
+    playground_enabled: bool = False  # also of the page for people at /, beside the greeting for programs
     metrics_enabled: bool = True
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=0, ge=0, le=65535)  # 0: on the port of the gateway, as a page of it

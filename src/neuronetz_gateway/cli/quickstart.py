@@ -150,6 +150,7 @@ def _settings_values(stack: Stack, found: ModelServer, pepper: str, address: tup
         "PORT": str(address[1]),
         "TRUSTED_PROXIES": "",
         "METRICS_PORT": "0",  # one person on one machine looks for them where everything else is
+        "PLAYGROUND_ENABLED": "true",
     }
 
 

@@ -46,9 +46,10 @@ def welcome(base_url: str, key: str | None, model: str | None, upstream: str, en
         "Model": model or "(none yet)",
         "Upstream": upstream,
         "Settings": str(env_file),
+        "Playground": f"{base_url}/playground",
     }
     for name, value in facts.items():
-        page.print(f"  [bold]{name:9}[/bold] ", end="")
+        page.print(f"  [bold]{name:10}[/bold] ", end="")
         _plain(page, value)
     if model is None:
         _plain(page, f"The model server has no model yet; the snippets name {_NO_MODEL} (ollama pull {_NO_MODEL}).")
