@@ -20,7 +20,7 @@ WHAT = {
     "port": "The port to listen on; 0 takes a free one.",
     "workers": "Processes that share the port: one a core is a good start.",
     "trusted_proxies": "Addresses or networks, comma-separated, whose `X-Forwarded-For` is believed.",
-    "playground_enabled": "Serves a page to try models with a key, at `/playground`.",
+    "playground_enabled": "Serves a page to try models with a key, at `/playground`; one for people at `/`.",
     "metrics_enabled": "Counts, and serves what is counted at `/metrics`.",
     "metrics_host": "The address of the metrics' own listener, where there is one.",
     "metrics_port": "With a port the metrics are there alone; 0 has them at `http://HOST:PORT/metrics`.",

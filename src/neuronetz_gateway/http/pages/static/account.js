@@ -13,8 +13,8 @@ let numbers = 0;
 /** The whole of an account (GET /account) in place of what `place` held. */
 export function showAccount(place, account) {
   place.replaceChildren(
-    ...group("Token budgets", budgets(account), "No budget: tokens are not counted against anything."),
-    ...group("Limits", limits(account), "No limits of requests or tokens."),
+    ...group("Used of the token budgets", budgets(account), "There is no budget."),
+    ...group("Used of the limits", limits(account), "There are no limits."),
     ...usage(account.usage_today),
   );
 }
@@ -65,11 +65,11 @@ function each(scopes, names, isSet) {
 function bar(label, limit, used, notes) {
   numbers += 1;
   const id = `bar-${numbers}`;
-  const said = `${count(used)} of ${count(limit)} used`;
+  const said = `${count(used)} of ${count(limit)}`;
   const note = notes.filter(Boolean).join(" \u00b7 ");
   const meter = element("meter", {
     min: 0, max: Math.max(limit, 1), low: limit * HIGH, high: limit * FULL, optimum: 0, value: Math.min(used, limit),
-    "aria-labelledby": id, "aria-valuetext": said, textContent: said,
+    "aria-labelledby": id, "aria-valuetext": `${said} used`, textContent: said,
   });
   return element(
     "div",

@@ -33,24 +33,24 @@ export class Chat {
     this.#running = new AbortController();
     this.changed();
     this.told(`Asking ${visible(asked.model)}.`);
-    let ended = { usage: null, how: "" };
+    let ended = { usage: null, how: "", said: "Failed" };
     try {
       const last = await exchange(surface, { ...asked, turns }, this.#running.signal, listening);
-      ended = { usage: last.usage, how: REASONS[last.reason] ?? "" };
+      ended = { usage: last.usage, how: REASONS[last.reason] ?? "", said: "Answered" };
     } catch (error) {
-      ended.how = this.#failed(error, answer, question, dropped);
+      ended = { usage: null, ...this.#failed(error, answer, question, dropped) };
     } finally {
       this.#running = null;
       this.#close(question, answer, speed, ended);
     }
   }
 
-  #close(question, answer, speed, { usage, how }) {
+  #close(question, answer, speed, { usage, how, said }) {
     this.gauge.end(speed, usage?.output ?? 0);
     answer.end(speed, how);
     if (answer.text !== "" && answer.root.isConnected) this.conversation.keep(question, answer.text);
-    const took = `${counted(speed.tokens, "token")} in ${duration(speed.ended / 1000)}.`;
-    this.told(how === "" ? `Answered: ${took}` : `${how}: ${took}`);
+    const took = speed.tokens === 0 ? "" : `: ${counted(speed.tokens, "token")} in ${duration(speed.ended / 1000)}`;
+    this.told(`${said}${took}.`);
     this.changed();
   }
 
@@ -65,9 +65,9 @@ export class Chat {
     };
   }
 
-  /** Show why, in place of the rest of the answer; gives the word for it. */
+  /** Show why, in place of the rest of the answer; gives the words for it, in the answer and in the status. */
   #failed(error, answer, question, dropped) {
-    if (error.name === "AbortError") return "Stopped";
+    if (error.name === "AbortError") return { how: "stopped", said: "Stopped" };
     if (!(error instanceof Refusal)) throw error;
     const again = () => {
       if (this.isRunning) return;
@@ -75,6 +75,6 @@ export class Chat {
       this.ask(question);
     };
     answer.root.append(notice(error, again));
-    return error.title;
+    return { how: "", said: error.title };
   }
 }
