@@ -17,7 +17,7 @@ from tests.support.fake_ollama import FakeOllama
 from tests.support.forks import Zygote
 from tests.support.memory_folder import has_memory_to_spare, memory_folder
 from tests.support.spreading import WholeFiles, comes_late, room_of, wants_to_be_alone
-from tests.support.stores import Stores, asyncpg_dsn
+from tests.support.stores import Kept, Stores, asyncpg_dsn
 
 _numbers = itertools.count(1)
 
@@ -107,8 +107,10 @@ def database_url(
 
 
 @pytest.fixture
-def stores(database_url: str, valkey: EmbeddedValkey) -> Stores:
-    return Stores(database_url, valkey.url)
+async def stores(database_url: str, valkey: EmbeddedValkey) -> AsyncIterator[Stores]:
+    kept = Kept()
+    yield Stores(database_url, valkey.url, kept)
+    await kept.aclose()
 
 
 @pytest.fixture

@@ -129,7 +129,7 @@ class Bench:
 @asynccontextmanager
 async def benched(place: Place, valkey: EmbeddedValkey, ollama: FakeOllama) -> AsyncIterator[Bench]:
     stores = Stores(through(place.proxy, place.database.database_url.replace("postgres@", "gateway@")), valkey.url)
-    async with live_gateway(stores, ollama.base_url, **TIMES) as gateway:
+    async with live_gateway(stores, ollama.base_url, upkeep=True, **TIMES) as gateway:
         tenancy = await make_tenancy(gateway.services, budget={Period.DAILY: 10**9})
         unused = await make_key(gateway.services, tenancy.tenant)
         async with gateway.http(tenancy.key) as http, gateway.http(unused.key) as other:

@@ -27,7 +27,7 @@ async def test_a_gateway_signs_what_it_writes_and_everything_when_it_ends(
         return file.exists() and len(list(read_lines(file))) >= 2
 
     changes: dict[str, Any] = {"audit_checkpoint_s": 0.1, "audit_checkpoint_sink": str(file)}
-    async with live_gateway(stores, ollama.base_url, **changes) as gateway:
+    async with live_gateway(stores, ollama.base_url, upkeep=True, **changes) as gateway:
         tenancy = await make_tenancy(gateway.services)
         async with gateway.http(tenancy.key) as http:
 

@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import os
+import random
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import httpx
 from neuronetz_gateway.app import create_app
 from neuronetz_gateway.cli.draining import DrainingServer, DrainTimes, ServingConfig
 from neuronetz_gateway.http.caller_connection import CallerConnection
+from neuronetz_gateway.services.upkeep import Upkeep
 from neuronetz_gateway.settings import Environment, Settings
 from neuronetz_gateway.wiring import Services, build_services
 from tests.support.no_tls import NO_TLS
@@ -77,11 +79,17 @@ async def live_gateway(
     protocol: type[CallerConnection] = CallerConnection,
     build: Callable[[Settings], Services] = build_services,
     drain: DrainTimes = _AT_ONCE,
+    upkeep: bool = False,
     **changes: Any,
 ) -> AsyncIterator[LiveGateway]:
-    """A gateway on a free port, in the running loop; leaving it flushes everything."""
+    """A gateway on a free port, in the running loop; leaving it flushes everything.
+
+    Upkeep of the audit log is left out unless asked for: it takes as much of the stores as a test's requests do.
+    """
     settings = make_settings(stores, upstream_url, **changes)
     services = build(settings)
+    if not upkeep:
+        services = replace(services, chains=replace(services.chains, upkeep=Upkeep((), jitter=random.random)))
     config = ServingConfig(
         create_app(settings, services), host="127.0.0.1", port=0, http=protocol, lifespan="on",
         log_config=None, access_log=False, server_header=False, proxy_headers=False,
