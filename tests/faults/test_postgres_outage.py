@@ -18,7 +18,8 @@ from tests.support.factories import make_tenancy
 from tests.support.fake_ollama import FakeOllama
 from tests.support.fake_ollama_script import Script
 from tests.support.faulty_stores import FaultyStores, faulty_stores
-from tests.support.gateways import GatewayProcess, gateway_process, make_settings, write_env_file
+from tests.support.forks import Zygote
+from tests.support.gateways import GatewayProcess, gateway_fork, make_settings, write_env_file
 from tests.support.ledgers import until
 from tests.support.load import CHAT
 from tests.support.stores import Stores
@@ -110,12 +111,12 @@ async def _outage(faulty: FaultyStores, load: Load, memory: Memory, ollama: Fake
     [pytest.param(4, id="4s"), pytest.param(300, id="300s", marks=[pytest.mark.full, pytest.mark.timeout(500)])],
 )
 async def test_an_outage_under_load_costs_no_memory_and_no_stream(
-    seconds: float, stores: Stores, management: Services, ollama: FakeOllama, env_path: Path
+    zygote: Zygote, seconds: float, stores: Stores, management: Services, ollama: FakeOllama, env_path: Path
 ) -> None:
     tenancy = await make_tenancy(management)
     async with faulty_stores(stores, ollama) as faulty:
         settings = make_settings(faulty.stores, faulty.upstream_url, **TIMES)
-        async with gateway_process(write_env_file(env_path, settings)) as gateway:
+        async with gateway_fork(zygote, write_env_file(env_path, settings)) as gateway:
             load = Load(gateway, tenancy.key)
             begun = [asyncio.Event() for _ in range(RUNNING)]
             tokens = int((WARM_SECONDS + seconds * 0.8) / GAP_SECONDS)  # they end while Postgres is away

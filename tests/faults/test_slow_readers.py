@@ -16,7 +16,8 @@ from tests.gateway.test_budgeting import settled
 from tests.gateway.test_caller_connections import request
 from tests.support.factories import Tenancy, make_tenancy
 from tests.support.fake_ollama import Ended, FakeOllama, Script
-from tests.support.gateways import GatewayProcess, gateway_process, live_gateway, make_settings, write_env_file
+from tests.support.forks import Zygote
+from tests.support.gateways import GatewayProcess, gateway_fork, live_gateway, make_settings, write_env_file
 from tests.support.load import CHAT, statuses_of
 from tests.support.slow_readers import SlowReaders, resident_bytes, slow_readers
 from tests.support.stores import Stores
@@ -64,13 +65,13 @@ async def bytes_each(gateway: GatewayProcess, readers: SlowReaders, ollama: Fake
 
 @pytest.mark.promise("S4")
 async def test_slow_readers_hold_little_memory(
-    management: Services, stores: Stores, ollama: FakeOllama, env_path: Path
+    zygote: Zygote, management: Services, stores: Stores, ollama: FakeOllama, env_path: Path
 ) -> None:
     """In its own buffers the gateway held up to 300 KiB for each, beside 2.8 MB that Linux took for each."""
     settings = make_settings(stores, ollama.base_url, max_output_tokens=1_000_000)
     ollama.for_model("fakea:latest", FLOOD)
     tenancy = await make_tenancy(management)
-    async with gateway_process(write_env_file(env_path, settings)) as gateway:
+    async with gateway_fork(zygote, write_env_file(env_path, settings)) as gateway:
         await others(gateway, tenancy, 200)  # what the process takes for itself it has by then
         async with slow_readers(gateway.base_url) as readers:
             each = await bytes_each(gateway, readers, ollama, tenancy.key, 25)
@@ -130,12 +131,12 @@ async def test_a_reader_who_is_slow_but_steady_is_not_cut(stores: Stores, ollama
 @pytest.mark.promise("S4")
 @pytest.mark.timeout(300)
 async def test_two_hundred_slow_readers_for_a_minute(
-    management: Services, stores: Stores, ollama: FakeOllama, env_path: Path
+    zygote: Zygote, management: Services, stores: Stores, ollama: FakeOllama, env_path: Path
 ) -> None:
     settings = make_settings(stores, ollama.base_url, max_output_tokens=1_000_000)
     ollama.for_model("fakea:latest", FLOOD)
     tenancy, other = await make_tenancy(management), await make_tenancy(management)
-    async with gateway_process(write_env_file(env_path, settings)) as gateway:
+    async with gateway_fork(zygote, write_env_file(env_path, settings)) as gateway:
         await others(gateway, other, 500)
         async with slow_readers(gateway.base_url) as readers:
             asked_at, served = time.monotonic(), Counter[int]()

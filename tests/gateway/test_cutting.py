@@ -19,7 +19,8 @@ from neuronetz_gateway.wiring import Services
 from tests.gateway.test_budgeting import settled, usage_of
 from tests.support.factories import make_key, make_tenancy
 from tests.support.fake_ollama import Ended, FakeOllama, Script
-from tests.support.gateways import GatewayProcess, LiveGateway, gateway_process, live_gateway
+from tests.support.forks import Zygote
+from tests.support.gateways import GatewayProcess, LiveGateway, gateway_fork, live_gateway
 from tests.support.ledgers import make_database, until
 from tests.support.load import CHAT
 from tests.support.stores import Stores
@@ -73,7 +74,7 @@ async def finished(answers: list[Answer]) -> AsyncIterator[None]:
 
 @pytest.mark.promise("A5")
 async def test_what_runs_for_a_key_that_is_gone_is_cut_in_time(
-    env_file: Path, management: Services, stores: Stores, ollama: FakeOllama
+    zygote: Zygote, env_file: Path, management: Services, stores: Stores, ollama: FakeOllama
 ) -> None:
     """By the command line's services or by another writer's plain SQL, in a gateway that is another process."""
     ollama.script = LONG
@@ -87,7 +88,7 @@ async def test_what_runs_for_a_key_that_is_gone_is_cut_in_time(
         await stores.execute("delete from api_keys where id = $1", deleted.api_key.id)
         await stores.execute("update api_keys set expires_at = now() where id = $1", expired.api_key.id)
 
-    async with gateway_process(env_file) as gateway, AsyncExitStack() as closing:
+    async with gateway_fork(zygote, env_file) as gateway, AsyncExitStack() as closing:
         lost = {
             "this API key was revoked": [
                 await by_ollama(gateway, revoked.key, closing),

@@ -16,7 +16,8 @@ from neuronetz_gateway.wiring import Services
 from tests.support.commands import Terminal, command
 from tests.support.factories import Tenancy, make_tenancy
 from tests.support.fake_ollama import FakeOllama
-from tests.support.gateways import GatewayProcess, gateway_process, make_settings, write_env_file
+from tests.support.forks import Zygote
+from tests.support.gateways import GatewayProcess, gateway_fork, make_settings, write_env_file
 from tests.support.raw_http import RawAnswer, send_raw
 from tests.support.stores import Stores
 
@@ -31,9 +32,9 @@ HOSTILE = (
 
 
 @pytest.fixture
-async def gateway(stores: Stores, ollama: FakeOllama, tmp_path: Path) -> AsyncIterator[GatewayProcess]:
+async def gateway(zygote: Zygote, stores: Stores, ollama: FakeOllama, tmp_path: Path) -> AsyncIterator[GatewayProcess]:
     settings = make_settings(stores, ollama.base_url, trusted_proxies="127.0.0.1/32", auth_failures_per_minute=10_000)
-    async with gateway_process(write_env_file(tmp_path / "gateway.env", settings), "--json") as process:
+    async with gateway_fork(zygote, write_env_file(tmp_path / "gateway.env", settings), "--json") as process:
         yield process
 
 

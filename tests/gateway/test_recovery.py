@@ -15,10 +15,11 @@ from neuronetz_gateway.wiring import Services
 from tests.gateway.test_budgeting import usage_of
 from tests.support.factories import Tenancy, make_tenancy
 from tests.support.fake_ollama import FakeOllama, Script
+from tests.support.forks import Zygote
 from tests.support.gateways import (
     GatewayProcess,
     LiveGateway,
-    gateway_process,
+    gateway_fork,
     live_gateway,
     make_settings,
     write_env_file,
@@ -36,11 +37,11 @@ ABANDONED = "select charged_tokens, reserved_tokens, estimated from audit_log wh
 
 
 @pytest.fixture
-async def two_quick(stores: Stores, ollama: FakeOllama, tmp_path: Path) -> AsyncIterator[Two]:
+async def two_quick(zygote: Zygote, stores: Stores, ollama: FakeOllama, tmp_path: Path) -> AsyncIterator[Two]:
     """A gateway process, one in the test's own loop: they notice within two seconds what takes them a minute else."""
     ollama.script = Script(tokens=100_000, gap_seconds=0.05)
     env_file = write_env_file(tmp_path / "gateway.env", make_settings(stores, ollama.base_url, **QUICK))
-    async with gateway_process(env_file) as one, live_gateway(stores, ollama.base_url, **QUICK) as other:
+    async with gateway_fork(zygote, env_file) as one, live_gateway(stores, ollama.base_url, **QUICK) as other:
         yield one, other
 
 

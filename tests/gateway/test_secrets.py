@@ -8,7 +8,8 @@ import pytest
 from neuronetz_gateway.wiring import Services
 from tests.support.factories import make_tenancy
 from tests.support.fake_ollama import FakeOllama, Fault, Script
-from tests.support.gateways import PEPPER, gateway_process
+from tests.support.forks import Zygote
+from tests.support.gateways import PEPPER, gateway_fork
 from tests.support.load import CHAT
 from tests.support.stores import Stores
 from tests.support.whole_stores import whole_database, whole_redis
@@ -19,13 +20,13 @@ BROKEN_JSON = b'{"model": "fakea", "messages": [{"content": "' + CANARY.encode()
 
 @pytest.mark.promise("A7", "D4")
 async def test_no_key_and_no_prompt_is_found_in_any_store_log_metric_or_error(
-    env_file: Path, management: Services, stores: Stores, ollama: FakeOllama
+    zygote: Zygote, env_file: Path, management: Services, stores: Stores, ollama: FakeOllama
 ) -> None:
     tenancy = await make_tenancy(management)
     secret = tenancy.key[12:]
     body = {**CHAT, "messages": [{"role": "user", "content": CANARY}]}
     said: list[str] = []
-    async with gateway_process(env_file) as gateway:
+    async with gateway_fork(zygote, env_file) as gateway:
         async with gateway.http(tenancy.key) as http:
             for script in (Script(), Script(status=500, error="x"), Script(fault=Fault.RESET), Script(status=404)):
                 ollama.next(script)

@@ -12,7 +12,8 @@ import pytest
 from tests.support.factories import make_key, make_tenancy
 from tests.support.fake_ollama import FakeOllama
 from tests.support.flood import flood
-from tests.support.gateways import GatewayProcess, gateway_process, live_gateway, make_settings, write_env_file
+from tests.support.forks import Zygote
+from tests.support.gateways import GatewayProcess, gateway_fork, live_gateway, make_settings, write_env_file
 from tests.support.load import CHAT
 from tests.support.stores import Stores
 
@@ -46,11 +47,11 @@ def requests_of(count: int, addresses: int) -> Iterator[bytes]:
     ],
 )
 async def test_unauthenticated_requests_leave_few_rows_and_none_is_lost_in_count(
-    stores: Stores, ollama: FakeOllama, tmp_path: Path, count: int, addresses: int
+    zygote: Zygote, stores: Stores, ollama: FakeOllama, tmp_path: Path, count: int, addresses: int
 ) -> None:
     settings = make_settings(stores, ollama.base_url, trusted_proxies="127.0.0.1/32", log_level="warning")
     env_file = write_env_file(tmp_path / "gateway.env", settings)
-    async with gateway_process(env_file) as gateway:
+    async with gateway_fork(zygote, env_file) as gateway:
         before = resident_mib(gateway)
         begun = time.monotonic()
         seen = await flood(gateway.base_url, requests_of(count, addresses), connections=64)
@@ -145,9 +146,9 @@ async def test_a_key_that_is_refused_without_end_shares_rows_and_its_tenant_is_k
 
 
 async def test_what_is_counted_is_written_at_the_end_of_the_process_and_of_the_minute(
-    env_file: Path, stores: Stores
+    zygote: Zygote, env_file: Path, stores: Stores
 ) -> None:
-    async with gateway_process(env_file) as gateway, gateway.http() as http:
+    async with gateway_fork(zygote, env_file) as gateway, gateway.http() as http:
         assert (await http.get("/api/tags")).status_code == 401
         gateway.process.send_signal(signal.SIGTERM)
         await asyncio.wait_for(gateway.process.wait(), 30)

@@ -19,7 +19,8 @@ from neuronetz_gateway.wiring import Services, build_services
 from tests.support.canaries import found_in, postgres_dump, processes, written_by_stores
 from tests.support.factories import Tenancy, make_key, make_tenancy
 from tests.support.fake_ollama import FakeOllama, Fault, Script
-from tests.support.gateways import GatewayProcess, gateway_process, make_settings, write_env_file
+from tests.support.forks import Zygote
+from tests.support.gateways import GatewayProcess, gateway_fork, gateway_process, make_settings, write_env_file
 from tests.support.ledgers import until
 from tests.support.load import CHAT
 from tests.support.mixed_load import FATES, install
@@ -179,7 +180,7 @@ async def die_amidst_a_stream(told: Told, gateway: GatewayProcess, ollama: FakeO
 
 
 async def test_no_key_prompt_answer_or_secret_of_the_operator_lies_anywhere(
-    keeper: Services, stores: Stores, ollama: FakeOllama, store_folder: Path, tmp_path: Path
+    zygote: Zygote, keeper: Services, stores: Stores, ollama: FakeOllama, store_folder: Path, tmp_path: Path
 ) -> None:
     models = install(ollama)
     for name, script in FATES.items():
@@ -202,10 +203,10 @@ async def test_no_key_prompt_answer_or_secret_of_the_operator_lies_anywhere(
             seen.append((await http.get("/metrics")).text)
         seen.append(processes())
         seen.append(environment_of(gateway.process.pid))
-    async with gateway_process(env_file) as gateway:
+    async with gateway_fork(zygote, env_file) as gateway:
         logs.append(gateway.log)
         await die_amidst_a_stream(told, gateway, ollama, keys.good.key)
-    async with gateway_process(env_file) as gateway:  # finds what the other one left
+    async with gateway_fork(zygote, env_file) as gateway:  # finds what the other one left
         logs.append(gateway.log)
         await until(lambda: abandoned(stores))
     print(sorted(told.statuses), len(told.errors), "answers,", len(ollama.hits), "requests to the model")

@@ -12,7 +12,8 @@ import pytest
 from neuronetz_gateway.wiring import Services
 from tests.support.factories import make_tenancy
 from tests.support.fake_ollama import FakeOllama
-from tests.support.gateways import GatewayProcess, gateway_process, make_settings, write_env_file
+from tests.support.forks import Zygote
+from tests.support.gateways import GatewayProcess, gateway_fork, make_settings, write_env_file
 from tests.support.load import statuses_of
 from tests.support.process_figures import forget_the_peak, peak_bytes
 from tests.support.stores import Stores
@@ -66,12 +67,19 @@ async def idle(gateway: GatewayProcess, count: int) -> AsyncIterator[list[_Idle]
 
 
 async def _rounds(
-    services: Services, stores: Stores, ollama: FakeOllama, env_path: Path, *, connections: int, requests: int
+    zygote: Zygote,
+    services: Services,
+    stores: Stores,
+    ollama: FakeOllama,
+    env_path: Path,
+    *,
+    connections: int,
+    requests: int,
 ) -> None:
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 2 * connections + 500, "too few files may be open"
     tenancy = await make_tenancy(services)
     env_file = write_env_file(env_path, make_settings(stores, ollama.base_url))
-    async with gateway_process(env_file) as gateway:
+    async with gateway_fork(zygote, env_file) as gateway:
         pid = gateway.process.pid
         await statuses_of([gateway], tenancy.key, 200, at_once=100)
         alone = forget_the_peak(pid)
@@ -92,9 +100,9 @@ async def _rounds(
 
 @pytest.mark.promise("O2")
 async def test_idle_connections_cost_little_beside_requests(
-    management: Services, stores: Stores, ollama: FakeOllama, env_path: Path
+    zygote: Zygote, management: Services, stores: Stores, ollama: FakeOllama, env_path: Path
 ) -> None:
-    await _rounds(management, stores, ollama, env_path, connections=500, requests=200)
+    await _rounds(zygote, management, stores, ollama, env_path, connections=500, requests=200)
 
 
 @pytest.mark.full
@@ -102,6 +110,6 @@ async def test_idle_connections_cost_little_beside_requests(
 @pytest.mark.promise("O2")
 @pytest.mark.timeout(300)
 async def test_five_thousand_idle_connections_cost_little_beside_a_thousand_requests(
-    management: Services, stores: Stores, ollama: FakeOllama, env_path: Path
+    zygote: Zygote, management: Services, stores: Stores, ollama: FakeOllama, env_path: Path
 ) -> None:
-    await _rounds(management, stores, ollama, env_path, connections=5_000, requests=1_000)
+    await _rounds(zygote, management, stores, ollama, env_path, connections=5_000, requests=1_000)

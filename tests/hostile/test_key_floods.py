@@ -11,7 +11,8 @@ import pytest
 from neuronetz_gateway.wiring import Services
 from tests.support.factories import Tenancy, make_tenancy
 from tests.support.fake_ollama import FakeOllama
-from tests.support.gateways import GatewayProcess, gateway_process, make_settings, write_env_file
+from tests.support.forks import Zygote
+from tests.support.gateways import GatewayProcess, gateway_fork, make_settings, write_env_file
 from tests.support.paced_callers import Plan, Told, paced_callers
 from tests.support.process_figures import processor_seconds, resident_bytes
 from tests.support.stores import Stores
@@ -110,10 +111,10 @@ async def _wrong_secrets(gateway: GatewayProcess, services: Services, seconds: f
 
 @pytest.mark.promise("A8")
 async def test_a_thousand_unknown_keys_a_second_keep_nobody_from_being_served(
-    management: Services, stores: Stores, ollama: FakeOllama, env_path: Path
+    zygote: Zygote, management: Services, stores: Stores, ollama: FakeOllama, env_path: Path
 ) -> None:
     env_file = write_env_file(env_path, make_settings(stores, ollama.base_url, **REAL))
-    async with gateway_process(env_file) as gateway:
+    async with gateway_fork(zygote, env_file) as gateway:
         await _unknown_keys(gateway, management, ollama, 1)
 
 
@@ -122,19 +123,19 @@ async def test_a_thousand_unknown_keys_a_second_keep_nobody_from_being_served(
 @pytest.mark.promise("A8")
 @pytest.mark.timeout(300)
 async def test_a_thousand_unknown_keys_a_second_for_a_minute(
-    management: Services, stores: Stores, ollama: FakeOllama, env_path: Path
+    zygote: Zygote, management: Services, stores: Stores, ollama: FakeOllama, env_path: Path
 ) -> None:
     env_file = write_env_file(env_path, make_settings(stores, ollama.base_url, **REAL))
-    async with gateway_process(env_file) as gateway:
+    async with gateway_fork(zygote, env_file) as gateway:
         await _unknown_keys(gateway, management, ollama, 60)
 
 
 @pytest.mark.promise("A9")
 async def test_wrong_secrets_against_a_live_prefix_do_not_keep_its_owner_from_being_served(
-    management: Services, stores: Stores, ollama: FakeOllama, env_path: Path
+    zygote: Zygote, management: Services, stores: Stores, ollama: FakeOllama, env_path: Path
 ) -> None:
     env_file = write_env_file(env_path, make_settings(stores, ollama.base_url, **FORGETFUL))
-    async with gateway_process(env_file) as gateway:
+    async with gateway_fork(zygote, env_file) as gateway:
         print(f"A9, 1 s: {await _wrong_secrets(gateway, management, 1)}")
 
 
@@ -144,8 +145,13 @@ async def test_wrong_secrets_against_a_live_prefix_do_not_keep_its_owner_from_be
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("settings", [REAL, FORGETFUL], ids=["cached", "expired"])
 async def test_wrong_secrets_against_a_live_prefix_for_a_minute(
-    management: Services, stores: Stores, ollama: FakeOllama, env_path: Path, settings: dict[str, object]
+    zygote: Zygote,
+    management: Services,
+    stores: Stores,
+    ollama: FakeOllama,
+    env_path: Path,
+    settings: dict[str, object],
 ) -> None:
     env_file = write_env_file(env_path, make_settings(stores, ollama.base_url, **settings))
-    async with gateway_process(env_file) as gateway:
+    async with gateway_fork(zygote, env_file) as gateway:
         print(f"A9, a minute: {await _wrong_secrets(gateway, management, 60)}")

@@ -13,10 +13,11 @@ from neuronetz_gateway.domain.limit import Limits
 from neuronetz_gateway.wiring import Services
 from tests.support.factories import Tenancy, make_tenancy
 from tests.support.fake_ollama import FakeOllama, Script
+from tests.support.forks import Zygote
 from tests.support.gateways import (
     GatewayProcess,
     LiveGateway,
-    gateway_process,
+    gateway_fork,
     live_gateway,
     make_settings,
     write_env_file,
@@ -39,14 +40,20 @@ WORST = (
 
 
 async def _costs(
-    services: Services, stores: Stores, ollama: FakeOllama, env_path: Path, names: Iterable[str], size_bytes: int
+    zygote: Zygote,
+    services: Services,
+    stores: Stores,
+    ollama: FakeOllama,
+    env_path: Path,
+    names: Iterable[str],
+    size_bytes: int,
 ) -> None:
     """Each in a process of its own: what one leaves free in the heap would hide what the next one takes."""
     tenancy = await make_tenancy(services)
     env_file = write_env_file(env_path, make_settings(stores, ollama.base_url))
     for name in names:
         body = SHAPES[name].body(size_bytes)
-        async with gateway_process(env_file) as gateway, gateway.http(tenancy.key) as http:
+        async with gateway_fork(zygote, env_file) as gateway, gateway.http(tenancy.key) as http:
             await http.post("/api/chat", json=CHAT)
             before = forget_the_peak(gateway.process.pid)
             answer = await http.post(SHAPES[name].path, content=body)
@@ -58,32 +65,32 @@ async def _costs(
 
 @pytest.mark.promise("O2")
 async def test_a_request_costs_at_most_ten_times_its_size_in_memory(
-    management: Services, stores: Stores, ollama: FakeOllama, env_path: Path
+    zygote: Zygote, management: Services, stores: Stores, ollama: FakeOllama, env_path: Path
 ) -> None:
     """Two and a half million keys in 16 MiB cost 600 MiB before they were refused: the strings of the body had been
     taken out of a copy of it, each as an object of its own."""
-    await _costs(management, stores, ollama, env_path, WORST, 10 * MIB)
+    await _costs(zygote, management, stores, ollama, env_path, WORST, 10 * MIB)
 
 
 @pytest.mark.full
 @pytest.mark.promise("O2")
 @pytest.mark.timeout(300)
 async def test_a_request_of_any_shape_costs_at_most_ten_times_its_size_in_memory(
-    management: Services, stores: Stores, ollama: FakeOllama, env_path: Path
+    zygote: Zygote, management: Services, stores: Stores, ollama: FakeOllama, env_path: Path
 ) -> None:
-    await _costs(management, stores, ollama, env_path, SHAPES, 16 * MIB - 2000)
+    await _costs(zygote, management, stores, ollama, env_path, SHAPES, 16 * MIB - 2000)
 
 
 @pytest.mark.promise("O2")
 async def test_a_body_is_let_go_once_its_answer_has_begun(
-    management: Services, stores: Stores, ollama: FakeOllama, env_path: Path
+    zygote: Zygote, management: Services, stores: Stores, ollama: FakeOllama, env_path: Path
 ) -> None:
     """Each stream held its request three times until its end: as a tree, as it was sent, as the request itself."""
     tenancy = await make_tenancy(management)
     ollama.for_model("fakea:latest", Script(tokens=100_000, gap_seconds=0.2))
     settings = make_settings(stores, ollama.base_url, max_output_tokens=1_000_000)
     body = SHAPES["one text"].body(8 * MIB).replace(b'"stream":false', b'"stream":true ')
-    async with gateway_process(write_env_file(env_path, settings)) as gateway, gateway.http(tenancy.key) as http:
+    async with gateway_fork(zygote, write_env_file(env_path, settings)) as gateway, gateway.http(tenancy.key) as http:
         await http.post("/api/chat", content=SHAPES["one text"].body(8 * MIB).replace(b"fakea", b"fakeb"))
         before = resident_bytes(gateway.process.pid)
         streams = [
@@ -150,13 +157,13 @@ async def test_bodies_that_are_refused_or_left_midway_give_their_room_back(store
 
 @pytest.mark.promise("O2")
 async def test_refused_bodies_leave_nothing_behind(
-    management: Services, stores: Stores, ollama: FakeOllama, env_path: Path
+    zygote: Zygote, management: Services, stores: Stores, ollama: FakeOllama, env_path: Path
 ) -> None:
     """Each stood in the traceback of its refusal, which stood in a circle with the task that had read it: hundreds of
     megabytes until the garbage collector came by."""
     tenancy = await make_tenancy(management)
     settings = make_settings(stores, ollama.base_url, max_body_bytes=4 * MIB, max_bodies_bytes=8 * MIB)
-    async with gateway_process(write_env_file(env_path, settings)) as gateway:
+    async with gateway_fork(zygote, write_env_file(env_path, settings)) as gateway:
         before = resident_bytes(gateway.process.pid)
         plan = Plan(
             gateway.base_url, 50, 2, (tenancy.key,), connections=8, shapes=("one text",), size_bytes=4 * MIB - 2000
@@ -181,11 +188,18 @@ async def _leave_midway(base_url: str, key: str, body: bytes) -> None:
 
 
 async def _neighbours(
-    services: Services, stores: Stores, ollama: FakeOllama, env_path: Path, *, size_bytes: int, seconds: float
+    zygote: Zygote,
+    services: Services,
+    stores: Stores,
+    ollama: FakeOllama,
+    env_path: Path,
+    *,
+    size_bytes: int,
+    seconds: float,
 ) -> None:
     hog, small = await make_tenancy(services), await make_tenancy(services)
     env_file = write_env_file(env_path, make_settings(stores, ollama.base_url))
-    async with gateway_process(env_file) as gateway:
+    async with gateway_fork(zygote, env_file) as gateway:
         large = Plan(gateway.base_url, 50, seconds, (hog.key,), connections=8, shapes=CROWDED, size_bytes=size_bytes)
         plan = Plan(gateway.base_url, 20, seconds, (small.key,), connections=40)
         async with paced_callers(plan) as alone:
@@ -210,9 +224,9 @@ async def _neighbours(
 @pytest.mark.full
 @pytest.mark.promise("O2")
 async def test_small_requests_are_served_beside_a_crowd_of_large_ones(
-    management: Services, stores: Stores, ollama: FakeOllama, env_path: Path
+    zygote: Zygote, management: Services, stores: Stores, ollama: FakeOllama, env_path: Path
 ) -> None:
-    await _neighbours(management, stores, ollama, env_path, size_bytes=4 * MIB, seconds=2)
+    await _neighbours(zygote, management, stores, ollama, env_path, size_bytes=4 * MIB, seconds=2)
 
 
 @pytest.mark.full
@@ -220,9 +234,9 @@ async def test_small_requests_are_served_beside_a_crowd_of_large_ones(
 @pytest.mark.promise("O2")
 @pytest.mark.timeout(300)
 async def test_small_requests_are_served_beside_a_crowd_of_the_largest(
-    management: Services, stores: Stores, ollama: FakeOllama, env_path: Path
+    zygote: Zygote, management: Services, stores: Stores, ollama: FakeOllama, env_path: Path
 ) -> None:
-    await _neighbours(management, stores, ollama, env_path, size_bytes=16 * MIB - 2000, seconds=30)
+    await _neighbours(zygote, management, stores, ollama, env_path, size_bytes=16 * MIB - 2000, seconds=30)
 
 
 @pytest.mark.promise("O1")

@@ -23,10 +23,23 @@ class Fork:
         self.status: int | None = None
         self._ended = asyncio.Event()
 
+    @property
+    def returncode(self) -> int | None:
+        """As subprocess calls it, so that a fork may stand for a process."""
+        return self.status
+
     def send(self, number: signal.Signals) -> None:
         """Does nothing to a process that has ended."""
         if self.status is None:
             os.kill(self.pid, number)
+
+    send_signal = send
+
+    def terminate(self) -> None:
+        self.send(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send(signal.SIGKILL)
 
     async def wait(self) -> int:
         await self._ended.wait()
@@ -49,18 +62,23 @@ class Zygote:
         self._asked: deque[asyncio.Future[Fork]] = deque()
         self._forks: dict[int, Fork] = {}
         self._buffer = b""
+        self._attached = 0
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        """Hears the zygote in the running loop."""
+        """Hears the zygote in the running loop, which is the same for all who do so at once."""
         loop = asyncio.get_running_loop()
         heard = self._process.stdout
         assert heard is not None
-        loop.add_reader(heard.fileno(), self._hear, heard.fileno())
+        if not self._attached:
+            loop.add_reader(heard.fileno(), self._hear, heard.fileno())
+        self._attached += 1
         try:
             yield
         finally:
-            loop.remove_reader(heard.fileno())
+            self._attached -= 1
+            if not self._attached:
+                loop.remove_reader(heard.fileno())
 
     async def fork(self, *words: str, log: Path, environment: Mapping[str, str]) -> Fork:
         """A new process that runs `neuronetz-gateway` with these words; only while attached."""

@@ -21,6 +21,7 @@ from neuronetz_gateway.http.caller_connection import CallerConnection
 from neuronetz_gateway.services.upkeep import Upkeep
 from neuronetz_gateway.settings import Environment, Settings
 from neuronetz_gateway.wiring import Services, build_services
+from tests.support.forks import Fork, Zygote
 from tests.support.no_tls import NO_TLS
 from tests.support.stores import Stores
 
@@ -132,7 +133,7 @@ def write_env_file(path: Path, settings: Settings, **extra: str) -> Path:
 @dataclass(slots=True)
 class GatewayProcess:
     base_url: str
-    process: asyncio.subprocess.Process
+    process: asyncio.subprocess.Process | Fork
     log: Path
 
     def http(self, key: str | None = None, **options: Any) -> httpx.AsyncClient:
@@ -147,21 +148,48 @@ async def gateway_process(
     env_file: Path, *arguments: str, command: tuple[str, ...] = (COMMAND,)
 ) -> AsyncIterator[GatewayProcess]:
     """`neuronetz-gateway serve` as its own process, ended by SIGTERM."""
-    port = free_port()
-    log = env_file.with_name(f"gateway-{port}.log")
+    port, log = _port_and_log(env_file)
     with log.open("wb") as out:
         process = await asyncio.create_subprocess_exec(
-            *command, "serve", "--env-file", str(env_file), "--port", str(port), *arguments,
+            *command, *_serving(env_file, port), *arguments,
             stdout=out, stderr=out, env={"PATH": os.environ["PATH"]},
         )  # fmt: skip
-    gateway = GatewayProcess(f"http://127.0.0.1:{port}", process, log)
+    async with _ended(GatewayProcess(f"http://127.0.0.1:{port}", process, log)) as gateway:
+        yield gateway
+
+
+@asynccontextmanager
+async def gateway_fork(zygote: Zygote, env_file: Path, *arguments: str) -> AsyncIterator[GatewayProcess]:
+    """The same for one worker, in a fraction of the time: where not the start is what is looked at."""
+    port, log = _port_and_log(env_file)
+    with zygote.attached():
+        process = await zygote.fork(
+            *_serving(env_file, port), *arguments, log=log, environment={"PATH": os.environ["PATH"]}
+        )
+        async with _ended(GatewayProcess(f"http://127.0.0.1:{port}", process, log)) as gateway:
+            yield gateway
+
+
+def _port_and_log(env_file: Path) -> tuple[int, Path]:
+    port = free_port()
+    log = env_file.with_name(f"gateway-{port}.log")
+    log.touch()
+    return port, log
+
+
+def _serving(env_file: Path, port: int) -> tuple[str, ...]:
+    return "serve", "--env-file", str(env_file), "--port", str(port)
+
+
+@asynccontextmanager
+async def _ended(gateway: GatewayProcess) -> AsyncIterator[GatewayProcess]:
     try:
         await _until_healthy(gateway)
         yield gateway
     finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-        await asyncio.wait_for(process.wait(), 30)
+        if gateway.process.returncode is None:
+            gateway.process.send_signal(signal.SIGTERM)
+        await asyncio.wait_for(gateway.process.wait(), 30)
 
 
 async def _until_healthy(gateway: GatewayProcess) -> None:
