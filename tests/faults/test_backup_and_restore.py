@@ -115,7 +115,7 @@ async def test_a_restored_database_has_the_same_usage_the_same_chain_and_charges
         assert await statuses_of([gateway], lost.key, 1) == {200: 1}, "a restore takes a revocation back, as it is said"
         await until(lambda: _ended(fresh, held["id"]))
         metrics = gateway.services.metrics.exposition().decode()
-    assert 'neuronetz_events_total{event="rates_rebuilt"}' in metrics
+    assert 'neuronetz_events_total{event="rates_rebuilt"} 1.0' in metrics
     assert await fresh.fetch(ENDED, held["id"]) == [
         {"outcome": "abandoned", "charged_tokens": held["reserved"], "reserved_tokens": held["reserved"]}
     ]

@@ -28,7 +28,7 @@ class RateRebuilder:
     its admission, goes through the chain once more (docs/decisions/0010).
 
     One rebuild a tenant at a time, over all processes; in this one `at_once` of them, each within `within_seconds`.
-    `happened` counts the event rates_rebuilt.
+    `happened` counts the event rates_rebuilt, where there was anything to give back.
     """
 
     def __init__(
@@ -113,8 +113,8 @@ class RateRebuilder:
     async def _write(self, tenant_id: UUID, rebuild_id: UUID, version: int, history: RateHistory) -> None:
         if not await self._counters.finish_rebuild(tenant_id, rebuild_id, version, history):
             raise UnavailableError("Redis lost its memory again meanwhile.")
-        self._happened("rates_rebuilt")
-        if history != NO_HISTORY:
+        if history != NO_HISTORY:  # else the tenant is new, or has been quiet for so long that nothing was lost
+            self._happened("rates_rebuilt")
             _log.warning(
                 "rates_rebuilt",
                 tenant_id=str(tenant_id),
