@@ -7,7 +7,7 @@ import pytest
 
 from neuronetz_gateway.settings import Settings
 from tests.support.documents import ROOT, Block, blocks_of, pages
-from tests.support.what_exists import COMING_COMMANDS, exists, options_by_command, recipes
+from tests.support.what_exists import exists, options_by_command, recipes
 
 BLOCKS = [block for page in pages() for block in blocks_of(page, "sh")]
 # By a test that reads the document itself, so that it runs what stands there.
@@ -102,8 +102,6 @@ def _check(command: str) -> None:
 
 def _check_ours(words: list[str]) -> None:
     name = " ".join(words[:2]) if " ".join(words[:2]) in options_by_command() else words[0]
-    if name in COMING_COMMANDS:
-        return
     assert name in options_by_command(), f"there is no command {name}"
     options = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
     assert options <= options_by_command()[name], f"{name}: {options}"

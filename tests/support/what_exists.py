@@ -7,17 +7,10 @@ from neuronetz_gateway.cli.application import loaded
 from neuronetz_gateway.cli.command_table import COMMANDS, Command
 from tests.support.documents import ROOT
 
-# Named before they land; whoever brings one takes it out of here.
-COMING = {
-    *("Dockerfile", "docker-compose.yml", "docker-compose.dev.yml", "ops/make-secrets"),
-    *("ops/caddy/Caddyfile.example", "ops/grafana", "ops/prometheus"),
-}
-COMING_COMMANDS = {"doctor"}
-
 
 def exists(path: str) -> bool:
-    """Whether a path from the root is there, or said to come."""
-    return (ROOT / path).exists() or path.rstrip("/") in COMING
+    """Whether a path from the root is there."""
+    return (ROOT / path).exists()
 
 
 def recipes() -> set[str]:
