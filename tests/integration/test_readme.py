@@ -21,7 +21,7 @@ from tests.support.programs import all_gone, children_of
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-RUN, CURL, TEST, MANAGE, LOOK = (text for language, text in BLOCKS if language == "sh")
+RUN, CURL, SPEND, TEST, MANAGE, LOOK, *_ = (text for language, text in BLOCKS if language == "sh")
 OLLAMA, OPENAI, ANTHROPIC = (text for language, text in BLOCKS if language == "python")
 ACCOUNT, REFUSAL = (text for language, text in BLOCKS if language == "json")
 EXPORT = CURL.splitlines()[0]
@@ -123,6 +123,13 @@ def test_the_curl_command_streams_an_answer(checkout: Checkout) -> None:
 @pytest.mark.parametrize("program", [OLLAMA, OPENAI, ANTHROPIC], ids=["ollama", "openai", "anthropic"])
 def test_the_python_programs_print_an_answer(checkout: Checkout, program: str) -> None:
     assert checkout.paste(f"{EXPORT}\n.venv/bin/python -c {shlex.quote(program)}").strip()
+
+
+def test_a_spent_budget_is_refused_then_shown_where_it_went(checkout: Checkout) -> None:
+    shown = checkout.paste(CURL + SPEND)
+    refusal = next(line for line in shown.splitlines() if line.startswith('{"error"'))
+    assert "budget" in json.loads(refusal)["error"]
+    assert MODEL in shown.rpartition(refusal)[2]
 
 
 @pytest.mark.parametrize("title", ["curl", "ollama (Python)", "openai (Python)", "anthropic (Python)"])
