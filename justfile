@@ -44,6 +44,10 @@ docs: setup
     {{python}} -m tests.support.errors_page
     {{python}} -m tests.support.configuration_page
 
+# docs/images, the pages as they look in a browser
+pictures: setup
+    {{python}} -m tests.support.page_pictures
+
 # everything that must hold before a change lands
 check: lint typecheck security test
 

@@ -124,6 +124,21 @@ async def test_every_endpoint_is_served_through_the_edge_with_the_callers_own_ad
     assert ollama.requests
 
 
+async def test_the_pages_are_reached_through_the_edge_where_they_are_enabled(
+    stores: Stores, ollama: FakeOllama, tmp_path: Path
+) -> None:
+    async with (
+        live_gateway(stores, ollama.base_url, playground_enabled=True) as gateway,
+        edge_before(gateway.base_url, tmp_path) as edge,
+        httpx.AsyncClient(base_url=edge.base_url, trust_env=False) as http,
+    ):
+        for path in ("/", "/playground", "/playground/key.js"):
+            answer = await http.get(path, headers={"accept": "text/html"})
+            assert (answer.status_code, answer.headers["x-frame-options"]) == (httpx.codes.OK, "DENY"), path
+            assert answer.headers["x-content-type-options"] == "nosniff"
+        assert (await http.get("/playgrounds")).status_code == httpx.codes.NOT_FOUND
+
+
 async def test_records_of_a_stream_leave_the_edge_as_they_come(
     behind: tuple[LiveGateway, Edge], ollama: FakeOllama
 ) -> None:

@@ -26,6 +26,7 @@ async def test_a_quickstart_serves_and_a_restart_finds_its_data(ollama: FakeOlla
         async with httpx.AsyncClient(base_url=first["base_url"], trust_env=False) as http:
             bearer = {"authorization": f"Bearer {first['api_key']}"}
             assert (await http.get("/readyz")).status_code == httpx.codes.OK
+            assert (await http.get("/playground")).status_code == httpx.codes.OK
             assert (await http.get("/api/tags", headers=bearer)).status_code == httpx.codes.OK
         second = command_process(*words, "--upstream", "http://127.0.0.1:9")
         assert "another process already runs" in second.err.splitlines()[-1]
