@@ -27,7 +27,7 @@ LONG = {**CHAT, "model": "fakeb", "stream": True}
 @pytest.mark.parametrize(
     ("per_second", "streams", "stream_seconds", "accept_seconds", "probe_seconds", "rounds"),
     [
-        pytest.param(60, 20, 2.0, 3.0, 0.2, 1, id="scaled"),
+        pytest.param(30, 10, 2.0, 3.0, 0.2, 1, id="scaled"),
         pytest.param(200, 100, 8.0, 5.0, 0.5, 2, id="full", marks=[pytest.mark.full, pytest.mark.timeout(300)]),
     ],
 )

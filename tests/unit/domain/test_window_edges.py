@@ -80,10 +80,11 @@ def _skips_midnight(change: datetime, zone: str) -> bool:
 
 
 @pytest.mark.promise("B5")
-def test_windows_are_right_around_every_change_of_clocks_of_every_zone_there_is() -> None:
+@pytest.mark.parametrize("step", [3, pytest.param(1, marks=pytest.mark.full)])
+def test_windows_are_right_around_every_change_of_clocks_of_every_so_manyth_zone_there_is(step: int) -> None:
     """windows_at looks at quarters of an hour, on which all zones in use change (domain/budget.py)."""
     changes = 0
-    for zone in available_timezones():
+    for zone in sorted(available_timezones())[::step]:
         for change in change_moments(zone, FIRST, LAST):
             changes += 1
             assert change.timestamp() % QUARTER_SECONDS == 0, (zone, change)
@@ -93,7 +94,7 @@ def test_windows_are_right_around_every_change_of_clocks_of_every_zone_there_is(
         offset = FIRST.astimezone(ZoneInfo(zone)).utcoffset()
         assert offset is not None
         assert offset.total_seconds() % QUARTER_SECONDS == 0, zone
-    assert changes > 1000
+    assert changes > 1000 / step
 
 
 @pytest.mark.promise("B5")

@@ -77,7 +77,7 @@ def test_strangers_are_counted_by_address_and_of_ipv6_by_network(addresses: list
 
 
 @pytest.mark.promise("D6")
-@pytest.mark.parametrize("millions", [0.2, pytest.param(1, marks=pytest.mark.full)])
+@pytest.mark.parametrize("millions", [0.12, pytest.param(1, marks=pytest.mark.full)])
 def test_refusals_of_a_hundred_thousand_strangers_are_few_rows_and_none_is_lost(millions: float) -> None:
     count = int(millions * 1_000_000)
     tally, rows = RefusalTally(rows_of_a_key=1), list[RefusalEvent]()
