@@ -145,7 +145,11 @@ COMMANDS = (
         "What may be used",
         "usage:show_usage",
         "Show what was used, how full each budget is.",
-        ("--tenant acme", "--key nz_AbC123xyZ --json"),
+        (
+            "--tenant acme",
+            "--tenant acme --days 30 --csv > acme.csv",
+            "--key nz_AbC123xyZ --from 2027-01-01 --to 2027-01-31 --json",
+        ),
     ),
     Command(
         "adjust-usage",

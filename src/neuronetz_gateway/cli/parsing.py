@@ -1,7 +1,7 @@
 """Turns what a person types into values, or says in one sentence how to type it."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 from neuronetz_gateway.domain.api_key import PREFIX_LENGTH
@@ -74,6 +74,14 @@ def _read(option: str, text: str) -> datetime:
         raise InvalidRequestError(
             f"{option} takes a date (2027-01-31), a time (2027-01-31T18:00:00+01:00) or a length of time (30d)."
         ) from None
+
+
+def calendar_day(option: str, text: str) -> date:
+    """A day of somebody's calendar, whose zone is known later."""
+    try:
+        return date.fromisoformat(text.strip())
+    except ValueError:
+        raise InvalidRequestError(f"{option} takes a day such as 2027-01-31.") from None
 
 
 def _ahead(option: str, read: datetime, now: datetime) -> datetime:

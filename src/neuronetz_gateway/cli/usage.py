@@ -1,5 +1,9 @@
 """The command that shows what was used, held against what may be used."""
 
+from typing import Annotated
+
+import typer
+
 from neuronetz_gateway.cli import output
 from neuronetz_gateway.cli.budget_table import print_budgets
 from neuronetz_gateway.cli.opened import management
@@ -15,25 +19,50 @@ from neuronetz_gateway.cli.records import (
 )
 from neuronetz_gateway.cli.runtime import run
 from neuronetz_gateway.cli.scope import OfTenant, scope_of
+from neuronetz_gateway.cli.usage_days import MOST_DAYS, SHOWN_DAYS, asked_days, csv_text, period_record, print_period
 from neuronetz_gateway.domain.budget import Period
+from neuronetz_gateway.errors import InvalidRequestError
 from neuronetz_gateway.services.management import Management
 from neuronetz_gateway.services.usage import ModelTotals, UsageOverview
 
 
 def show_usage(
-    tenant: TenantScope = None, key: KeyScope = None, as_json: AsJson = False, env_file: EnvFile = None
+    tenant: TenantScope = None,
+    key: KeyScope = None,
+    days: Annotated[
+        int, typer.Option("--days", min=1, max=MOST_DAYS, metavar="N", help="So many days, the last one included.")
+    ] = SHOWN_DAYS,
+    first: Annotated[
+        str | None,
+        typer.Option("--from", metavar="DAY", show_default=False, help="From this day on, in the tenant's time zone."),
+    ] = None,
+    last: Annotated[
+        str | None,
+        typer.Option("--to", metavar="DAY", show_default=False, help="Up to this day, itself included; else today."),
+    ] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print one line a day and model, for spreadsheets.")] = False,
+    as_json: AsJson = False,
+    env_file: EnvFile = None,
 ) -> None:
-    """Show limits, budgets (how full, when they start anew) and the usage by model, of a tenant or of one key."""
+    """Show limits, budgets (how full, when they start anew) and the usage by model, day, key; of a tenant or a key.
+
+    Days reach back as far as the audit log does (AUDIT_RETENTION_DAYS). Without --from and --to: the last 14 days.
+    """
     scope = scope_of(tenant, key)
+    asked = asked_days(days, first, last)
+    if as_csv and as_json:
+        raise InvalidRequestError("Give --csv or --json, one of them.")
 
     async def work(managed: Management) -> UsageOverview:
         if isinstance(scope, OfTenant):
-            return await managed.usage.of_tenant(scope.name)
-        return await managed.usage.of_key(scope.prefix)
+            return await managed.usage.of_tenant(scope.name, asked)
+        return await managed.usage.of_key(scope.prefix, asked)
 
     overview = run(management, work, env_file)
     if as_json:
         output.document(usage_record(overview))
+    elif as_csv:
+        print(csv_text(overview), end="", flush=True)
     else:
         _print(overview)
 
@@ -55,6 +84,7 @@ def usage_record(overview: UsageOverview) -> Record:
             "month": [_totals_record(totals) for totals in overview.month],
         },
         "at": output.iso(overview.at),
+        "period": None if overview.period is None else period_record(overview.period),
     }
 
 
@@ -78,6 +108,8 @@ def _print(overview: UsageOverview) -> None:
     )
     output.line("")
     _print_models(overview)
+    if overview.period is not None:
+        print_period(overview.period)
 
 
 def _facts(overview: UsageOverview) -> list[tuple[str, str]]:

@@ -9,9 +9,12 @@ from zoneinfo import ZoneInfo
 from neuronetz_gateway.db.database import Database
 from neuronetz_gateway.domain.api_key import ApiKey
 from neuronetz_gateway.domain.budget import BudgetUsage, windows_at
+from neuronetz_gateway.domain.day_range import AskedDays, DayRange
 from neuronetz_gateway.domain.tenant import Tenant
-from neuronetz_gateway.repositories.audit_log import ModelUsage
+from neuronetz_gateway.repositories.audit_log import KeyUsage, ModelUsage
 from neuronetz_gateway.repositories.unit_of_work import UnitOfWork, unit_of_work
+
+_MOST_KEYS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,15 @@ class ModelTotals:
 
 
 @dataclass(frozen=True, slots=True)
+class PeriodUsage:
+    """The usage of some days, by day and model; of a tenant also by key, those that used most."""
+
+    days: DayRange
+    by_day: tuple[ModelUsage, ...]
+    by_key: tuple[KeyUsage, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class UsageOverview:
     """The usage of a tenant, or of one of its keys; today and month are those of the tenant's time zone."""
 
@@ -35,6 +47,7 @@ class UsageOverview:
     today: tuple[ModelTotals, ...]
     month: tuple[ModelTotals, ...]
     at: datetime
+    period: PeriodUsage | None = None
 
 
 class UsageReport:
@@ -44,17 +57,20 @@ class UsageReport:
         self._database = database
         self._now = now
 
-    async def of_tenant(self, name: str) -> UsageOverview:
+    async def of_tenant(self, name: str, asked: AskedDays | None = None) -> UsageOverview:
+        """The usage of a tenant; its period is None unless days are asked for."""
         async with unit_of_work(self._database) as uow:
-            return await self._overview(uow, await uow.tenants.get_by_name(name), None)
+            return await self._overview(uow, await uow.tenants.get_by_name(name), None, asked)
 
-    async def of_key(self, prefix: str) -> UsageOverview:
+    async def of_key(self, prefix: str, asked: AskedDays | None = None) -> UsageOverview:
         """The usage of one key, with the budgets of its tenant, which bind it too."""
         async with unit_of_work(self._database) as uow:
             key = await uow.api_keys.get_by_prefix(prefix)
-            return await self._overview(uow, await uow.tenants.get(key.tenant_id), key)
+            return await self._overview(uow, await uow.tenants.get(key.tenant_id), key, asked)
 
-    async def _overview(self, uow: UnitOfWork, tenant: Tenant, key: ApiKey | None) -> UsageOverview:
+    async def _overview(
+        self, uow: UnitOfWork, tenant: Tenant, key: ApiKey | None, asked: AskedDays | None
+    ) -> UsageOverview:
         now = self._now()
         windows = windows_at(now, tenant.time_zone)
         budgets = await uow.budget_usage.current(tenant.id, "tenant", tenant.id, windows)
@@ -70,7 +86,19 @@ class UsageReport:
             today=_totals(days, lambda day: day == today),
             month=_totals(days, lambda _: True),
             at=now,
+            period=None if asked is None else await _period(uow, tenant, of_key, asked.on(today)),
         )
+
+
+async def _period(uow: UnitOfWork, tenant: Tenant, of_key: UUID | None, days: DayRange) -> PeriodUsage:
+    since, until = days.moments(tenant.time_zone)
+    by_day = await uow.audit_log.usage(
+        tenant.id, since=since, until=until, time_zone=tenant.time_zone, api_key_id=of_key
+    )
+    by_key = (
+        await uow.audit_log.usage_by_key(tenant.id, since=since, until=until, most=_MOST_KEYS) if of_key is None else ()
+    )
+    return PeriodUsage(days, tuple(by_day), tuple(by_key))
 
 
 def _totals(days: Iterable[ModelUsage], counts: Callable[[date], bool]) -> tuple[ModelTotals, ...]:

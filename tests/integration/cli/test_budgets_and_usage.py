@@ -80,7 +80,7 @@ async def test_usage_as_a_document(env_file: Path, stores: Stores) -> None:
     of_tenant = (
         await asyncio.to_thread(command, "show-usage", "--tenant", "acme", "--json", env_file=env_file)
     ).document
-    assert of_tenant.keys() == {"tenant", "key", "status", "time_zone", "limits", "budgets", "usage", "at"}
+    assert of_tenant.keys() == {"tenant", "key", "status", "time_zone", "limits", "budgets", "usage", "at", "period"}
     assert (of_tenant["tenant"], of_tenant["key"], len(of_tenant["budgets"])) == ("acme", None, 3)
     consumed = {
         "model": "qwen3:latest",
