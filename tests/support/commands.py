@@ -55,9 +55,12 @@ def command(*words: str, env_file: Path | None = None) -> Done:
     """The same as the program does, without the seconds that starting it takes."""
     out, err = io.StringIO(), io.StringIO()
     with _logging_as_before(), redirect_stdout(out), redirect_stderr(err):
-        status = status_of(
-            lambda: build()([*words, *_env_words(env_file)], prog_name="neuronetz-gateway", standalone_mode=False)
-        )
+        try:
+            status = status_of(
+                lambda: build()([*words, *_env_words(env_file)], prog_name="neuronetz-gateway", standalone_mode=False)
+            )
+        except SystemExit as leaving:  # typer's way to end where a shell wants its words completed
+            status = int(leaving.code or 0)
     return Done(status, out.getvalue(), err.getvalue())
 
 

@@ -21,9 +21,10 @@ from neuronetz_gateway.cli.audit_options import (
     wanted_rows,
 )
 from neuronetz_gateway.cli.audit_records import audit_record, csv_head, csv_lines, drawn_rows, json_lines
-from neuronetz_gateway.cli.export_output import ReaderLeftError, Write, progress, reader_of_stdout, whole_file
+from neuronetz_gateway.cli.export_output import ReaderLeftError, Write, reader_of_stdout, whole_file
 from neuronetz_gateway.cli.opened_reports import audit_reader
 from neuronetz_gateway.cli.options import AsJson, EnvFile, KeyScope, TenantScope
+from neuronetz_gateway.cli.progress import progress
 from neuronetz_gateway.cli.runtime import run
 from neuronetz_gateway.cli.scope import OfKey, OfTenant, scope_if_any
 from neuronetz_gateway.repositories.audit_rows import AuditRow

@@ -11,9 +11,9 @@ import typer
 
 from neuronetz_gateway.checkpoint_signing import CheckpointKeys, read_public_key
 from neuronetz_gateway.cli import output, parsing
-from neuronetz_gateway.cli.export_output import progress
 from neuronetz_gateway.cli.opened_audit import audit_chains
 from neuronetz_gateway.cli.options import AsJson, EnvFile
+from neuronetz_gateway.cli.progress import progress
 from neuronetz_gateway.cli.records import Record
 from neuronetz_gateway.cli.runtime import run
 from neuronetz_gateway.domain.chain_finding import Finding

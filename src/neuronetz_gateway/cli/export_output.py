@@ -6,9 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
 from neuronetz_gateway.errors import ConflictError
 
 type Write = Callable[[str], object]
@@ -52,28 +49,6 @@ def reader_of_stdout() -> Iterator[Write]:
             raise ReaderLeftError from None
 
     yield write
-
-
-@contextmanager
-def progress(words: str) -> Iterator[tuple[Callable[[int | None], None], Callable[[int], None]]]:
-    """A bar on stderr if that is a terminal: the one function takes what is expected, the other what has come."""
-    console = Console(stderr=True)
-    shown = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not sys.stderr.isatty(),
-    )
-    with shown:
-        task = shown.add_task(words, total=None)
-        yield (
-            lambda total: shown.update(task, total=total or None),
-            lambda count: shown.advance(task, count),
-        )
 
 
 def _refuse_if_there(path: Path, *, force: bool) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from neuronetz_gateway.cli import output
 from neuronetz_gateway.cli.opened_reports import reconciliation
 from neuronetz_gateway.cli.options import AsJson, EnvFile, TenantScope
+from neuronetz_gateway.cli.progress import waiting
 from neuronetz_gateway.cli.reconciled_table import Sums, difference_words, drawn_sums, twice_words
 from neuronetz_gateway.cli.records import Record
 from neuronetz_gateway.cli.runtime import run
@@ -28,7 +29,8 @@ def reconcile(tenant: TenantScope = None, as_json: AsJson = False, env_file: Env
     async def work(budgets_and_rows: Reconciliation) -> Reconciled:
         return await budgets_and_rows.reconcile(tenant, sums.add)
 
-    found = run(reconciliation, work, env_file)
+    with waiting("Reconciling"):
+        found = run(reconciliation, work, env_file)
     if found.windows:
         output.console().print(drawn_sums(sums, found.at))
     _tell(found)
