@@ -40,9 +40,11 @@ def gateway_root(folder: Path) -> Path:
     return folder / "gateway"
 
 
-def test_the_wheel_brings_its_migrations(folder: Path) -> None:
+def test_the_wheel_brings_its_migrations_scripts_and_pages(folder: Path) -> None:
     (wheel,) = (folder / "build" / "dist").glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
+    package = folder / "build" / "src"
+    assert {str(path.relative_to(package)) for path in package.rglob("*") if path.is_file()} <= names
     assert "neuronetz_gateway/_migrations/versions/0001_first.py" in names
     sources = {path.name for path in (folder / "build" / "migrations" / "sql").glob("*.sql")}
     assert sources == {Path(name).name for name in names if name.startswith("neuronetz_gateway/_migrations/sql/")}

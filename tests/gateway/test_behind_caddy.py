@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import itertools
 import json
+import re
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -14,7 +15,7 @@ import pytest
 
 from neuronetz_gateway.surfaces.catalog import ACCOUNT, ENDPOINTS
 from tests.gateway.test_streaming import WITHIN_SECONDS, latest_record_seconds, streamed
-from tests.support.edge import CADDYFILE, Edge, edge_before
+from tests.support.edge import Edge, edge_before
 from tests.support.factories import make_tenancy
 from tests.support.fake_ollama import FakeOllama, Script
 from tests.support.gateways import LiveGateway, live_gateway
@@ -24,7 +25,7 @@ from tests.support.valid_bodies import SPEECHES, STREAMING, name_of
 
 INSIDE = ("metrics", "healthz", "readyz", "docs", "redoc", "openapi.json")
 SIGNS = (b"neuronetz_", b'"ready"', b'"status":"ok"', b"swagger", b"redoc", b'"openapi"')
-PREFIXES = ("", "/api", "/v1", "/v1/models", "/account", "/api/chat")
+PREFIXES = ("", "/api", "/v1", "/v1/models", "/account", "/api/chat", "/playground")
 CLIMBS = (
     "/",
     "//",
@@ -245,20 +246,25 @@ async def test_the_edge_bounds_heads_and_bodies_by_itself(gateway: LiveGateway, 
             assert answer.status_code == httpx.codes.REQUEST_HEADER_FIELDS_TOO_LARGE
 
 
-async def test_the_playground_stays_inside_until_its_line_is_taken(gateway: LiveGateway, tmp_path: Path) -> None:
-    """Where it is let out it is for the gateway to say that there is none (PLAYGROUND_ENABLED)."""
-    lines = CADDYFILE.read_text(encoding="utf-8").splitlines()
-    (closed,) = [line for line in lines if line.strip() == "@surfaces path / /api/* /v1/* /account"]
-    (opened,) = [line for line in lines if line.strip().startswith("#@surfaces")]
-    other = tmp_path / "Caddyfile"
-    other.write_text("\n".join(opened.replace("#", "") if line == closed else line for line in lines) + "\n")
-    for caddyfile, says in ((CADDYFILE, b"Not found"), (other, b'"error"')):
-        async with edge_before(gateway.base_url, tmp_path, caddyfile=caddyfile) as edge:
-            for path in ("/playground", "/playground/page.js"):
-                answer = await answer_to(edge.port, path)
-                assert b" 404 " in answer.splitlines()[0], answer
-                assert says in answer
-            assert b"Not found" in await answer_to(edge.port, "/playgrounds")
+@pytest.mark.parametrize("enabled", [False, True])
+async def test_the_playground_is_there_where_the_gateway_has_one(
+    stores: Stores, ollama: FakeOllama, tmp_path: Path, enabled: bool
+) -> None:
+    """One switch, at the gateway, which is off; whatever the pages ask for comes through, nothing beside them."""
+    async with (
+        live_gateway(stores, ollama.base_url, trusted_proxies="127.0.0.1", playground_enabled=enabled) as gateway,
+        edge_before(gateway.base_url, tmp_path) as edge,
+        edge.http({"accept": "text/html"}) as http,
+    ):
+        page = await http.get("/playground")
+        assert page.status_code == (httpx.codes.OK if enabled else httpx.codes.NOT_FOUND)
+        assert ("content-security-policy" in page.headers) is enabled
+        asked = set(re.findall(r'(?:src|href)="(/[^"#]*)"', page.text + (await http.get("/")).text))
+        assert bool(asked) is enabled
+        for path in asked:
+            assert (await http.get(path)).status_code == httpx.codes.OK, path
+        beside = await http.get("/playgrounds")
+        assert (beside.status_code, beside.text) == (httpx.codes.NOT_FOUND, "Not found")
 
 
 async def test_the_edge_writes_down_no_key_also_when_it_reaches_nobody(tmp_path: Path) -> None:
