@@ -1,5 +1,8 @@
 """The pages as they are seen and read aloud, also where a model means harm or a network cuts anywhere."""
 
+import asyncio
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -102,6 +105,21 @@ async def test_nobody_is_kept_from_the_landing_page(browser: Browser, gateway: L
         await opened.page.get_by_role("link", name="Try a key").click()
         await expect(opened.page.get_by_label("Key", exact=True)).to_be_visible()
         assert opened.complaints == []
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("protocol", ["ollama", "openai", "anthropic"])
+async def test_the_programs_of_the_landing_page_run_as_they_are_shown(
+    browser: Browser, gateway: LiveGateway, ollama: FakeOllama, protocol: str
+) -> None:
+    ollama.script = Script(words=("amber", " basin"), tokens=2)
+    async with sheet(browser, gateway.base_url) as opened:
+        program = await opened.page.locator(f"#{protocol}-code").inner_text()
+    key = (await make_tenancy(gateway.services)).key
+    program = program.replace("YOUR_KEY", key).replace("YOUR_MODEL", "fakea")
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=subprocess.PIPE)
+    out, _ = await process.communicate()
+    assert out.decode().strip() == "amber basin"
 
 
 async def test_nobody_is_kept_from_the_playground(opened: Sheet, gateway: LiveGateway, ollama: FakeOllama) -> None:
