@@ -27,6 +27,7 @@ from tests.support.conformance_asks import (
 from tests.support.conformance_matrix import ANTHROPIC_PY
 from tests.support.factories import make_tenancy
 from tests.support.fake_ollama import Script
+from tests.support.no_tls import NO_TLS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -45,7 +46,12 @@ async def connect(house: House) -> AsyncIterator[Connect]:
     opened: list[anthropic.AsyncAnthropic] = []
 
     def connecting(key: str, **options: Any) -> anthropic.AsyncAnthropic:
-        client = anthropic.AsyncAnthropic(base_url=house.base_url, api_key=key, **options)
+        client = anthropic.AsyncAnthropic(
+            base_url=house.base_url,
+            api_key=key,
+            http_client=anthropic.DefaultAsyncHttpxClient(verify=NO_TLS),
+            **options,
+        )
         opened.append(client)
         return client
 

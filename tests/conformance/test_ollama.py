@@ -32,6 +32,7 @@ from tests.support.conformance_asks import (
 from tests.support.conformance_matrix import OLLAMA_PY
 from tests.support.factories import make_tenancy
 from tests.support.fake_ollama import Script
+from tests.support.no_tls import NO_TLS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -46,7 +47,9 @@ async def connect(house: House) -> AsyncIterator[Connect]:
     opened: list[ollama.AsyncClient] = []
 
     def connecting(key: str) -> ollama.AsyncClient:
-        client = ollama.AsyncClient(house.base_url, headers={"Authorization": f"Bearer {key}"}, trust_env=False)
+        client = ollama.AsyncClient(
+            house.base_url, headers={"Authorization": f"Bearer {key}"}, verify=NO_TLS, trust_env=False
+        )
         opened.append(client)
         return client
 
@@ -75,7 +78,9 @@ async def test_the_synchronous_client_gets_the_same(house: House) -> None:
     tenancy = await make_tenancy(house.services)
 
     def ask() -> ollama.ChatResponse:
-        client = ollama.Client(house.base_url, headers={"Authorization": f"Bearer {tenancy.key}"}, trust_env=False)
+        client = ollama.Client(
+            house.base_url, headers={"Authorization": f"Bearer {tenancy.key}"}, verify=NO_TLS, trust_env=False
+        )
         try:
             return client.chat(MODEL, MESSAGES)
         finally:

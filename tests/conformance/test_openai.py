@@ -31,6 +31,7 @@ from tests.support.conformance_asks import (
 from tests.support.conformance_matrix import OPENAI_PY
 from tests.support.factories import make_tenancy
 from tests.support.fake_ollama import Script
+from tests.support.no_tls import NO_TLS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -47,7 +48,12 @@ async def connect(house: House) -> AsyncIterator[Connect]:
     opened: list[openai.AsyncOpenAI] = []
 
     def connecting(key: str, **options: Any) -> openai.AsyncOpenAI:
-        client = openai.AsyncOpenAI(base_url=f"{house.base_url}/v1", api_key=key, **options)
+        client = openai.AsyncOpenAI(
+            base_url=f"{house.base_url}/v1",
+            api_key=key,
+            http_client=openai.DefaultAsyncHttpxClient(verify=NO_TLS),
+            **options,
+        )
         opened.append(client)
         return client
 

@@ -26,6 +26,7 @@ from tests.support.conformance_asks import (
 from tests.support.conformance_matrix import OPENAI_PY
 from tests.support.factories import make_tenancy
 from tests.support.fake_ollama import Script
+from tests.support.no_tls import NO_TLS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -37,7 +38,9 @@ RESPONSE_TOOLS: list[Any] = [{"type": "function", "name": "weather", "parameters
 @pytest_asyncio.fixture(loop_scope="module")
 async def client(house: House) -> AsyncIterator[openai.AsyncOpenAI]:
     tenancy = await make_tenancy(house.services, models=["fakea:latest"])
-    async with openai.AsyncOpenAI(base_url=f"{house.base_url}/v1", api_key=tenancy.key) as opened:
+    async with openai.AsyncOpenAI(
+        base_url=f"{house.base_url}/v1", api_key=tenancy.key, http_client=openai.DefaultAsyncHttpxClient(verify=NO_TLS)
+    ) as opened:
         yield opened
 
 

@@ -11,9 +11,10 @@ from neuronetz_gateway.db.database import Database
 from neuronetz_gateway.db.group_commit import NotCommittedError, UnknownOutcomeError
 from neuronetz_gateway.db.migrating import current_revision, migrate
 from neuronetz_gateway.errors import UnavailableError
-from tests.support.commands import command_process
+from tests.support.commands import command_fork
 from tests.support.fault_proxy import FaultProxy
 from tests.support.faulty_stores import proxy_before_postgres, through
+from tests.support.forks import Zygote
 from tests.support.gateways import make_settings, write_env_file
 from tests.support.stores import Stores
 
@@ -99,14 +100,16 @@ async def test_a_statement_of_a_transaction_that_hangs_is_given_up(database: Dat
 
 
 @pytest.mark.promise("F2")
-async def test_no_command_waits_for_ever(proxy: FaultProxy, database_url: str, stores: Stores, tmp_path: Path) -> None:
+async def test_no_command_waits_for_ever(
+    zygote: Zygote, proxy: FaultProxy, database_url: str, stores: Stores, tmp_path: Path
+) -> None:
     proxy.hang()
     url = through(proxy, database_url)
     env_file = write_env_file(
         tmp_path / "gateway.env", make_settings(Stores(url, stores.redis_url), "http://127.0.0.1:9")
     )
     took = await asyncio.gather(*(_refused(way, url) for way in (migrate, current_revision)))
-    done = await asyncio.to_thread(command_process, "list-tenants", env_file=env_file)
+    done = await command_fork(zygote, tmp_path, "list-tenants", env_file=env_file)
     assert "The database is not available. Is it running" in done.error
     print(f"F2: a hanging Postgres is told of after {max(took):.1f} s by what migrates")
     assert max(took) < MIGRATING * SLACK

@@ -16,6 +16,7 @@ from tests.support.fleet import fleet
 from tests.support.forks import Zygote
 from tests.support.gateways import make_settings, write_env_file
 from tests.support.load import CHAT
+from tests.support.no_tls import NO_TLS
 from tests.support.programs import program
 from tests.support.raw_http import request_bytes, send_raw
 from tests.support.stores import Stores
@@ -92,7 +93,9 @@ async def test_workers_drain_as_one(
     words = ("serve", "--port", "0", "--workers", "2", "--json", "--env-file", str(write_env_file(env_path, settings)))
     async with program(*words, log=tmp_path / "log", TMPDIR=str(tmp_path)) as serving:
         base_url = (await serving.document())["base_url"]
-        async with httpx.AsyncClient(base_url=base_url, headers=tenancy.bearer, trust_env=False, timeout=30) as http:
+        async with httpx.AsyncClient(
+            base_url=base_url, headers=tenancy.bearer, verify=NO_TLS, trust_env=False, timeout=30
+        ) as http:
             streams = [asyncio.create_task(http.post("/api/chat", json={**CHAT, "stream": True})) for _ in range(6)]
             await ollama.wait_for(lambda: sum(hit.records_sent == 3 for hit in ollama.hits) == len(streams), 30)
             serving.process.send_signal(signal.SIGTERM)

@@ -18,6 +18,7 @@ from tests.support.fake_ollama import FakeOllama
 from tests.support.faulty_stores import FaultyStores, faulty_stores
 from tests.support.gateways import free_port, make_settings, write_env_file
 from tests.support.load import CHAT
+from tests.support.no_tls import NO_TLS
 from tests.support.programs import Program, program
 from tests.support.stores import Stores
 
@@ -37,7 +38,7 @@ async def empty(postgres: EmbeddedPostgres, stores: Stores) -> Stores:
 
 
 async def _status(base_url: str, path: str) -> int | None:
-    async with httpx.AsyncClient(base_url=base_url, trust_env=False, timeout=10) as http:
+    async with httpx.AsyncClient(base_url=base_url, verify=NO_TLS, trust_env=False, timeout=10) as http:
         try:
             return (await http.get(path)).status_code
         except httpx.TransportError:
@@ -77,7 +78,9 @@ async def _started_before(faulty: FaultyStores, order: tuple[str, ...], ollama: 
         await _until_ready(serving, base_url)
         ready = time.monotonic() - began
         bearer = {"authorization": f"Bearer {await _key(faulty.direct, ollama)}"}
-        async with httpx.AsyncClient(base_url=base_url, headers=bearer, trust_env=False, timeout=10) as http:
+        async with httpx.AsyncClient(
+            base_url=base_url, headers=bearer, verify=NO_TLS, trust_env=False, timeout=10
+        ) as http:
             assert (await http.post("/api/chat", json=CHAT)).status_code == httpx.codes.OK
         assert await serving.ended_by(signal.SIGTERM) == 0
         assert "Traceback" not in serving.said

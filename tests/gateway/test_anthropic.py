@@ -16,6 +16,7 @@ from tests.gateway.test_budgeting import settled
 from tests.support.factories import Tenancy, make_tenancy
 from tests.support.fake_ollama import FakeOllama, Fault, Script
 from tests.support.gateways import LiveGateway, live_gateway
+from tests.support.no_tls import NO_TLS
 from tests.support.stores import Stores
 from tests.unit.surfaces import recorded_anthropic as recorded
 
@@ -35,7 +36,12 @@ async def charged(stores: Stores, tenancy: Tenancy) -> dict[str, Any]:
 @pytest.fixture
 async def sdk(gateway: LiveGateway) -> AsyncIterator[anthropic.AsyncAnthropic]:
     tenancy = await make_tenancy(gateway.services, models=["fakea:latest"])
-    async with anthropic.AsyncAnthropic(base_url=gateway.base_url, api_key=tenancy.key, max_retries=0) as client:
+    async with anthropic.AsyncAnthropic(
+        base_url=gateway.base_url,
+        api_key=tenancy.key,
+        max_retries=0,
+        http_client=anthropic.DefaultAsyncHttpxClient(verify=NO_TLS),
+    ) as client:
         yield client
 
 

@@ -20,6 +20,7 @@ from tests.support.factories import make_tenancy
 from tests.support.fake_ollama import FakeOllama, Script
 from tests.support.gateways import LiveGateway, live_gateway
 from tests.support.load import CHAT
+from tests.support.no_tls import NO_TLS
 from tests.support.stores import Stores
 from tests.support.valid_bodies import SPEECHES, STREAMING, name_of
 
@@ -108,7 +109,9 @@ async def test_every_endpoint_is_served_through_the_edge_with_the_callers_own_ad
     gateway, edge = behind
     tenancy = await make_tenancy(gateway.services)
     forged = {"x-forwarded-for": "203.0.113.66", "x-real-ip": "203.0.113.66", "forwarded": "for=203.0.113.66"}
-    async with httpx.AsyncClient(base_url=edge.base_url, headers=tenancy.bearer, trust_env=False, timeout=30) as http:
+    async with httpx.AsyncClient(
+        base_url=edge.base_url, headers=tenancy.bearer, verify=NO_TLS, trust_env=False, timeout=30
+    ) as http:
         for endpoint in (*ENDPOINTS, ACCOUNT):
             path = "/v1/models/fakea" if endpoint.prefix else endpoint.path
             speech = SPEECHES.get(endpoint.path)
@@ -151,7 +154,7 @@ async def test_records_of_a_stream_leave_the_edge_as_they_come(
     body = {**CHAT, "stream": True}
     async with (
         asyncio.timeout(20),
-        httpx.AsyncClient(base_url=edge.base_url, headers=tenancy.bearer, trust_env=False) as http,
+        httpx.AsyncClient(base_url=edge.base_url, headers=tenancy.bearer, verify=NO_TLS, trust_env=False) as http,
         http.stream("POST", "/api/chat", json=body) as answer,
     ):
         records = 0
@@ -272,7 +275,7 @@ async def test_the_edge_writes_down_no_key_also_when_it_reaches_nobody(tmp_path:
     key = "nz_A1b2C3d4E" + "s" * 32
     async with edge_before("http://127.0.0.1:9", tmp_path) as edge:
         headers = {"x-api-key": key, "authorization": f"Bearer {key}", "cookie": key}
-        async with httpx.AsyncClient(base_url=edge.base_url, headers=headers, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=edge.base_url, headers=headers, verify=NO_TLS, trust_env=False) as http:
             for path in ("/v1/messages", f"/v1/messages?key={key}", f"/api/{key}", f"/nothing/{key}?q={key}"):
                 answer = await http.post(path, content=b"{}")
                 assert answer.status_code in {404, 502}

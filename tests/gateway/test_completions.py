@@ -12,6 +12,7 @@ from tests.gateway.test_budgeting import settled
 from tests.support.factories import Tenancy, make_tenancy
 from tests.support.fake_ollama import FakeOllama, Fault, Script
 from tests.support.gateways import LiveGateway
+from tests.support.no_tls import NO_TLS
 from tests.support.stores import Stores
 
 PATH = "/v1/completions"
@@ -100,7 +101,9 @@ async def test_the_openai_sdk_completes_whole_and_streamed(
 ) -> None:
     ollama.script = Script(tokens=6)
     base_url = f"{gateway.base_url}/v1"
-    async with openai.AsyncOpenAI(base_url=base_url, api_key=tenancy.key, max_retries=0) as client:
+    async with openai.AsyncOpenAI(
+        base_url=base_url, api_key=tenancy.key, max_retries=0, http_client=openai.DefaultAsyncHttpxClient(verify=NO_TLS)
+    ) as client:
         whole = await client.completions.create(model="fakea", prompt="Once", suffix="end", max_tokens=50)
         stream = await client.completions.create(model="fakea", prompt="Once", suffix="end", max_tokens=50, stream=True)
         chunks = [chunk async for chunk in stream]
@@ -115,7 +118,12 @@ async def test_the_openai_sdk_raises_where_the_stream_dies(
     gateway: LiveGateway, ollama: FakeOllama, tenancy: Tenancy
 ) -> None:
     ollama.script = Script(tokens=9, fault=Fault.SILENT_END, fault_after_records=4)
-    async with openai.AsyncOpenAI(base_url=f"{gateway.base_url}/v1", api_key=tenancy.key, max_retries=0) as client:
+    async with openai.AsyncOpenAI(
+        base_url=f"{gateway.base_url}/v1",
+        api_key=tenancy.key,
+        max_retries=0,
+        http_client=openai.DefaultAsyncHttpxClient(verify=NO_TLS),
+    ) as client:
         stream = await client.completions.create(model="fakea", prompt="Once", stream=True)
         with pytest.raises(openai.APIError, match="before it was complete"):
             async for _ in stream:

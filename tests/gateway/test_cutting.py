@@ -23,6 +23,7 @@ from tests.support.forks import Zygote
 from tests.support.gateways import GatewayProcess, LiveGateway, gateway_fork, live_gateway
 from tests.support.ledgers import make_database, until
 from tests.support.load import CHAT
+from tests.support.no_tls import NO_TLS
 from tests.support.stores import Stores
 
 CUT_SECONDS = 10.0  # promised; no slack is needed, since a heartbeat is half of it
@@ -51,13 +52,20 @@ class Answer:
 
 
 async def by_ollama(gateway: GatewayProcess | LiveGateway, key: str, closing: AsyncExitStack) -> Answer:
-    client = ollama_sdk.AsyncClient(gateway.base_url, headers={"Authorization": f"Bearer {key}"}, trust_env=False)
+    client = ollama_sdk.AsyncClient(
+        gateway.base_url, headers={"Authorization": f"Bearer {key}"}, verify=NO_TLS, trust_env=False
+    )
     closing.push_async_callback(client._client.aclose)
     return Answer(aiter(await client.chat("fakea", CHAT["messages"], stream=True)))
 
 
 async def by_openai(gateway: GatewayProcess | LiveGateway, key: str, closing: AsyncExitStack) -> Answer:
-    client = openai.AsyncOpenAI(base_url=f"{gateway.base_url}/v1", api_key=key, max_retries=0)
+    client = openai.AsyncOpenAI(
+        base_url=f"{gateway.base_url}/v1",
+        api_key=key,
+        max_retries=0,
+        http_client=openai.DefaultAsyncHttpxClient(verify=NO_TLS),
+    )
     closing.push_async_callback(client.close)
     return Answer(aiter(await client.chat.completions.create(model="fakea", messages=CHAT["messages"], stream=True)))
 

@@ -13,6 +13,7 @@ from neuronetz_gateway.wiring import Services
 from tests.support.factories import make_tenancy
 from tests.support.fake_ollama import FakeOllama, Script
 from tests.support.load import CHAT
+from tests.support.no_tls import NO_TLS
 from tests.support.programs import children_of, program
 from tests.support.stores import Stores
 
@@ -31,7 +32,9 @@ async def test_ctrl_c_twice_cuts_streams_off_and_settles_them(
     words = ("serve", "--port", "0", "--workers", str(workers), "--json", "--env-file", str(env_file))
     async with program(*words, log=tmp_path / "log", TMPDIR=str(tmp_path)) as serving:
         base_url = (await serving.document())["base_url"]
-        async with httpx.AsyncClient(base_url=base_url, headers=tenancy.bearer, trust_env=False, timeout=30) as http:
+        async with httpx.AsyncClient(
+            base_url=base_url, headers=tenancy.bearer, verify=NO_TLS, trust_env=False, timeout=30
+        ) as http:
             streams = [asyncio.create_task(http.post("/api/chat", json=CHAT)) for _ in range(5)]
             await ollama.wait_for(lambda: len(ollama.hits) == len(streams), 30)
             interrupted = [serving.process.pid, *(children_of(serving.process.pid) if workers > 1 else ())]

@@ -21,6 +21,7 @@ from tests.support.factories import make_tenancy
 from tests.support.fake_ollama import FakeOllama, Script
 from tests.support.gateways import LiveGateway, live_gateway
 from tests.support.half_answers import Stop, half_answers
+from tests.support.no_tls import NO_TLS
 from tests.support.raw_http import request_bytes, send_to_the_end
 from tests.support.stores import Stores
 from tests.support.valid_bodies import STREAMING, asking, name_of
@@ -113,11 +114,21 @@ class Sdks:
 
     def __init__(self, gateway: LiveGateway, key: str, closing: AsyncExitStack) -> None:
         bearer = {"Authorization": f"Bearer {key}"}
-        self.native = ollama_sdk.AsyncClient(gateway.base_url, headers=bearer, trust_env=False)
+        self.native = ollama_sdk.AsyncClient(gateway.base_url, headers=bearer, verify=NO_TLS, trust_env=False)
         closing.push_async_callback(self.native._client.aclose)
-        self.openai = openai.AsyncOpenAI(base_url=f"{gateway.base_url}/v1", api_key=key, max_retries=0)
+        self.openai = openai.AsyncOpenAI(
+            base_url=f"{gateway.base_url}/v1",
+            api_key=key,
+            max_retries=0,
+            http_client=openai.DefaultAsyncHttpxClient(verify=NO_TLS),
+        )
         closing.push_async_callback(self.openai.close)
-        self.anthropic = anthropic.AsyncAnthropic(base_url=gateway.base_url, api_key=key, max_retries=0)
+        self.anthropic = anthropic.AsyncAnthropic(
+            base_url=gateway.base_url,
+            api_key=key,
+            max_retries=0,
+            http_client=anthropic.DefaultAsyncHttpxClient(verify=NO_TLS),
+        )
         closing.push_async_callback(self.anthropic.close)
 
     async def stream(self, path: str) -> AsyncIterator[Any]:

@@ -17,6 +17,7 @@ from tests.support.fake_ollama import FakeOllama, Script
 from tests.support.fleet import Member
 from tests.support.gateways import LiveGateway, live_gateway
 from tests.support.load import CHAT
+from tests.support.no_tls import NO_TLS
 from tests.support.stores import Stores
 
 LOADS: list[tuple[str, dict[str, Any]]] = [
@@ -282,7 +283,9 @@ async def test_a_load_that_fails_is_told_and_costs_nothing(
 
 async def test_the_ollama_library_loads_and_unloads(gateway: LiveGateway, ollama: FakeOllama) -> None:
     tenancy = await make_tenancy(gateway.services, may_load_models=True)
-    async with ollama_sdk.AsyncClient(gateway.base_url, headers=tenancy.bearer, trust_env=False) as client:
+    async with ollama_sdk.AsyncClient(
+        gateway.base_url, headers=tenancy.bearer, verify=NO_TLS, trust_env=False
+    ) as client:
         loaded = await client.generate("fakea", keep_alive=-1)
         unloaded = await client.chat("fakea", keep_alive=0)
     assert (loaded.done_reason, unloaded.done_reason) == ("load", "unload")

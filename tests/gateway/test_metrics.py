@@ -25,6 +25,7 @@ from tests.support.gateways import (
 )
 from tests.support.ledgers import until
 from tests.support.load import CHAT
+from tests.support.no_tls import NO_TLS
 from tests.support.stores import Stores
 
 SEED = 20261123
@@ -75,7 +76,7 @@ async def test_with_a_port_of_their_own_the_metrics_are_there_alone(
     tenancy = await make_tenancy(management)
     env_file = write_env_file(tmp_path / "gateway.env", settings)
     async with (
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as apart,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", verify=NO_TLS, trust_env=False) as apart,
         gateway_process(env_file, "--workers", str(workers)) as gateway,
     ):
         async with gateway.http(tenancy.key) as http:
@@ -92,7 +93,7 @@ async def test_with_a_port_of_their_own_the_metrics_are_there_alone(
         assert (await apart.post("/metrics")).status_code == httpx.codes.METHOD_NOT_ALLOWED
         for path in ("/", "/healthz", "/readyz", "/api/tags", "/account", "/metrics/", "//metrics", "/METRICS"):
             assert (await apart.get(path, headers=tenancy.bearer)).status_code == httpx.codes.NOT_FOUND, path
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(verify=NO_TLS, trust_env=False) as http:
         with pytest.raises(httpx.ConnectError):
             await http.get(f"http://127.0.0.1:{port}/metrics")
     assert len(ollama.hits) == 10

@@ -8,6 +8,7 @@ import pytest
 from tests.support.factories import make_tenancy
 from tests.support.fake_ollama import FakeOllama, Script
 from tests.support.gateways import LiveGateway
+from tests.support.no_tls import NO_TLS
 from tests.support.raw_http import request_bytes, send_raw
 
 MODELS = ("fakea:latest", "fakeb:latest", "hf.co/Some/model:Q4_K_M")
@@ -127,7 +128,12 @@ async def test_the_metrics_name_the_row_of_the_table_not_the_model(gateway: Live
 async def test_the_openai_sdk_retrieves_a_model(gateway: LiveGateway, ollama: FakeOllama) -> None:
     ollama.models = MODELS
     key = (await make_tenancy(gateway.services)).key
-    async with openai.AsyncOpenAI(base_url=f"{gateway.base_url}/v1", api_key=key, max_retries=0) as client:
+    async with openai.AsyncOpenAI(
+        base_url=f"{gateway.base_url}/v1",
+        api_key=key,
+        max_retries=0,
+        http_client=openai.DefaultAsyncHttpxClient(verify=NO_TLS),
+    ) as client:
         for name in ("fakea", "hf.co/Some/model:Q4_K_M"):
             assert (await client.models.retrieve(name)).object == "model"
         with pytest.raises(openai.NotFoundError, match="no model 'nothing:latest'"):

@@ -13,6 +13,7 @@ from tests.support.factories import make_tenancy
 from tests.support.fake_ollama import FakeOllama, Script
 from tests.support.fake_ollama_metadata import BLOB_PATH, SYSTEM_PROMPT
 from tests.support.gateways import LiveGateway
+from tests.support.no_tls import NO_TLS
 from tests.support.raw_http import request_bytes, send_raw
 from tests.support.stores import Stores
 
@@ -43,7 +44,7 @@ async def test_a_model_is_shown_without_its_system_prompt_or_a_path_of_the_host(
 async def test_the_unmodified_library_reads_what_is_shown(gateway: LiveGateway, ollama: FakeOllama) -> None:
     ollama.shows("fakea:latest", messages=[], requires="0.33.0")
     tenancy = await make_tenancy(gateway.services)
-    client = ollama_sdk.AsyncClient(gateway.base_url, headers=tenancy.bearer, trust_env=False)
+    client = ollama_sdk.AsyncClient(gateway.base_url, headers=tenancy.bearer, verify=NO_TLS, trust_env=False)
     shown = await client.show("fakea")
     loaded = await client.ps()
     await client._client.aclose()

@@ -12,6 +12,7 @@ from tests.gateway.test_budgeting import settled
 from tests.support.factories import Tenancy, make_tenancy
 from tests.support.fake_ollama import FakeOllama, Fault, Script
 from tests.support.gateways import LiveGateway
+from tests.support.no_tls import NO_TLS
 from tests.support.stores import Stores
 
 PATH = "/v1/responses"
@@ -29,7 +30,12 @@ async def tenancy(gateway: LiveGateway) -> Tenancy:
 
 
 def sdk(gateway: LiveGateway, tenancy: Tenancy) -> openai.AsyncOpenAI:
-    return openai.AsyncOpenAI(base_url=f"{gateway.base_url}/v1", api_key=tenancy.key, max_retries=0)
+    return openai.AsyncOpenAI(
+        base_url=f"{gateway.base_url}/v1",
+        api_key=tenancy.key,
+        max_retries=0,
+        http_client=openai.DefaultAsyncHttpxClient(verify=NO_TLS),
+    )
 
 
 @pytest.mark.promise("S5", "B2")

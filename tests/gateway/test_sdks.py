@@ -13,6 +13,7 @@ from neuronetz_gateway.domain.limit import Limits
 from tests.support.factories import make_tenancy
 from tests.support.fake_ollama import FakeOllama, Script
 from tests.support.gateways import LiveGateway
+from tests.support.no_tls import NO_TLS
 
 MESSAGES: list[Any] = [{"role": "user", "content": "Say hello."}]
 
@@ -25,13 +26,18 @@ class Sdks:
 
     def ollama(self, key: str) -> ollama_sdk.AsyncClient:
         client = ollama_sdk.AsyncClient(
-            self._gateway.base_url, headers={"Authorization": f"Bearer {key}"}, trust_env=False
+            self._gateway.base_url, headers={"Authorization": f"Bearer {key}"}, verify=NO_TLS, trust_env=False
         )
         self._closing.push_async_callback(client._client.aclose)  # it has no public way to be closed
         return client
 
     def openai(self, key: str) -> openai.AsyncOpenAI:
-        client = openai.AsyncOpenAI(base_url=f"{self._gateway.base_url}/v1", api_key=key, max_retries=0)
+        client = openai.AsyncOpenAI(
+            base_url=f"{self._gateway.base_url}/v1",
+            api_key=key,
+            max_retries=0,
+            http_client=openai.DefaultAsyncHttpxClient(verify=NO_TLS),
+        )
         self._closing.push_async_callback(client.close)
         return client
 

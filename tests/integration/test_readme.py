@@ -16,6 +16,7 @@ import pytest
 
 from neuronetz_gateway.cli.command_table import COMMANDS
 from neuronetz_gateway.surfaces import catalog
+from tests.support.no_tls import NO_TLS
 from tests.support.programs import all_gone, children_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,7 +71,7 @@ class Checkout:
 
     def http(self, key: str) -> httpx.Client:
         headers = {"authorization": f"Bearer {key}"}
-        return httpx.Client(base_url=self.base_url, headers=headers, trust_env=False, timeout=60)
+        return httpx.Client(base_url=self.base_url, headers=headers, verify=NO_TLS, trust_env=False, timeout=60)
 
 
 def environment() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Commands of the command line: in this process where many are tried, as processes where the whole counts."""
 
+import asyncio
 import io
 import json
 import os
@@ -14,6 +15,7 @@ import structlog
 
 from neuronetz_gateway.cli.application import build
 from neuronetz_gateway.cli.main import status_of
+from tests.support.forks import Zygote
 from tests.support.gateways import COMMAND
 
 
@@ -76,6 +78,18 @@ def command_process(*words: str, env_file: Path | None = None, cwd: Path | None 
         cwd=cwd,
     )
     return Done(done.returncode, done.stdout, done.stderr)
+
+
+async def command_fork(zygote: Zygote, folder: Path, *words: str, env_file: Path | None = None) -> Done:
+    """The program itself, but for the imports, which are done: its streams, its status, its end."""
+    out, err = folder / "stdout", folder / "stderr"
+    for stream in (out, err):
+        stream.write_bytes(b"")
+    with zygote.attached():
+        environment = {"PATH": os.environ["PATH"]}
+        running = await zygote.fork(*words, *_env_words(env_file), log=err, out=out, environment=environment)
+        status = await asyncio.wait_for(running.wait(), 60)
+    return Done(status, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
 
 
 def _env_words(env_file: Path | None) -> list[str]:

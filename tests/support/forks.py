@@ -80,11 +80,14 @@ class Zygote:
             if not self._attached:
                 loop.remove_reader(heard.fileno())
 
-    async def fork(self, *words: str, log: Path, environment: Mapping[str, str]) -> Fork:
-        """A new process that runs `neuronetz-gateway` with these words; only while attached."""
+    async def fork(self, *words: str, log: Path, environment: Mapping[str, str], out: Path | None = None) -> Fork:
+        """A new process that runs `neuronetz-gateway` with these words; only while attached.
+
+        What it says goes to `log`, or what stands on its stdout to `out`.
+        """
         asked: asyncio.Future[Fork] = asyncio.get_running_loop().create_future()
         self._asked.append(asked)
-        request = {"words": words, "log": str(log), "environment": dict(environment)}
+        request = {"words": words, "out": str(out or log), "err": str(log), "environment": dict(environment)}
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(request).encode() + b"\n")
         return await asyncio.shield(asked)

@@ -26,7 +26,7 @@ _LATE = (
 
 
 def zygote() -> None:
-    """Forks for every line `{"words", "log", "environment"}` on stdin; tells `{"pid"}`, later `{"pid", "status"}`.
+    """Forks for a line `{"words", "out", "err", "environment"}` on stdin; tells `{"pid"}`, later `{"pid", "status"}`.
 
     The fork runs the console script's own entry with the given words, as a fresh interpreter would once its imports
     are done: two seconds of processor time, which a test with a hundred kills cannot pay. It is one process without
@@ -82,10 +82,10 @@ def _forked(request: dict[str, Any], ours: tuple[socket.socket, socket.socket]) 
 def _become(request: dict[str, Any]) -> NoReturn:
     """In the child: the words, the environment, the streams of a command of its own."""
     silence = os.open(os.devnull, os.O_RDONLY)
-    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    for source, target in ((silence, 0), (log, 1), (log, 2)):
+    out, err = (os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) for name in ("out", "err"))
+    for source, target in ((silence, 0), (out, 1), (err, 2)):
         os.dup2(source, target)
-    for opened in (silence, log):
+    for opened in (silence, out, err):
         os.close(opened)
     os.environ.clear()
     os.environ.update(request["environment"])

@@ -9,7 +9,8 @@ from neuronetz_gateway.checkpoint_signing import CheckpointSigner
 from neuronetz_gateway.domain.checkpoint import parsed_document
 from neuronetz_gateway.services.checkpoint_sinks import FileSink
 from tests.support.audited import SECRET, Audited
-from tests.support.commands import command, command_process
+from tests.support.commands import command, command_fork
+from tests.support.forks import Zygote
 from tests.support.gateways import PEPPER
 from tests.support.ledgers import make_database
 from tests.support.stores import Stores
@@ -40,7 +41,9 @@ def test_an_empty_log_is_clean_and_has_no_checkpoint(env_file: Path) -> None:
 
 
 @pytest.mark.promise("D3")
-def test_a_log_is_verified_then_a_change_in_it_is_named(env_file: Path, filled: Path, stores: Stores) -> None:
+def test_a_log_is_verified_then_a_change_in_it_is_named(
+    zygote: Zygote, env_file: Path, filled: Path, stores: Stores, tmp_path: Path
+) -> None:
     unknown = command("audit", "verify", env_file=env_file)  # its checkpoints bear a key that we do not know
     assert unknown.status == 1
     assert "signed by a key that is not known here" in unknown.out
@@ -67,7 +70,7 @@ def test_a_log_is_verified_then_a_change_in_it_is_named(env_file: Path, filled: 
     assert done.status == 1
     assert f"({changed['id']}) is not what its hash was made of" in done.out
     assert f"rows          {rows} in 3 chains" in done.out
-    document = command_process("audit", "verify", "--json", env_file=env_file)
+    document = asyncio.run(command_fork(zygote, tmp_path, "audit", "verify", "--json", env_file=env_file))
     assert document.status == 1
     assert changed["id"] in document.out
     later = changed["recorded_on"].replace(year=changed["recorded_on"].year + 1).isoformat()

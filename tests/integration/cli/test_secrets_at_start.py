@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from neuronetz_gateway.cli.command_table import COMMANDS
-from tests.support.commands import command, command_process
+from tests.support.commands import command, command_fork
+from tests.support.forks import Zygote
 
 SECRET = "Zq7Zq7Zq7pepperlike0123456789abcdefgh"
 STRONG = "8f14e45fceea167a5a36dedd4bea2543"
@@ -26,12 +27,14 @@ def written(path: Path, mode: int = 0o600, **changes: str) -> Path:
 
 
 @pytest.mark.parametrize("words", [("serve",), ("list-tenants", "--json")], ids=" ".join)
-def test_a_program_with_a_weak_or_open_secret_ends_at_once(tmp_path: Path, words: tuple[str, ...]) -> None:
+async def test_a_program_with_a_weak_or_open_secret_ends_at_once(
+    zygote: Zygote, tmp_path: Path, words: tuple[str, ...]
+) -> None:
     for env_file, name in (
         (written(tmp_path / "weak.env", KEY_PEPPER="Zq7Zq7"), "KEY_PEPPER has under 32 characters"),
         (written(tmp_path / "open.env", 0o644), "KEY_PEPPER lies in"),
     ):
-        error = command_process(*words, env_file=env_file).error
+        error = (await command_fork(zygote, tmp_path, *words, env_file=env_file)).error
         assert name in error
         assert "Zq7" not in error
         assert STRONG not in error

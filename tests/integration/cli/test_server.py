@@ -1,6 +1,7 @@
 """`serve` and `migrate` as operators run them."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -11,10 +12,12 @@ import pytest
 import redis
 
 from neuronetz_gateway.embedded.postgres import EmbeddedPostgres
-from tests.support.commands import command, command_process
+from tests.support.commands import command, command_fork
 from tests.support.fake_ollama import FakeOllama
 from tests.support.fake_ollama_script import Fault, Script
+from tests.support.forks import Zygote
 from tests.support.gateways import make_settings, write_env_file
+from tests.support.no_tls import NO_TLS
 from tests.support.programs import all_gone, children_of, program
 from tests.support.stores import Stores
 
@@ -25,7 +28,7 @@ def folder_modes(place: Path) -> list[int]:
 
 
 async def status_at(url: str) -> int:
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(verify=NO_TLS, trust_env=False) as http:
         return (await http.get(url)).status_code
 
 
@@ -80,7 +83,9 @@ async def test_a_stream_that_outlives_the_drain_is_told_but_shown_no_traceback(
     words = ("serve", "--port", "0", "--json", "--env-file", str(env_file))
     async with program(*words, log=tmp_path / "log") as serving:
         base_url = (await serving.document())["base_url"]
-        async with httpx.AsyncClient(base_url=base_url, headers=bearer, trust_env=False, timeout=30) as http:
+        async with httpx.AsyncClient(
+            base_url=base_url, headers=bearer, verify=NO_TLS, trust_env=False, timeout=30
+        ) as http:
             question = {"model": "fakea", "prompt": "x"}
             async with http.stream("POST", "/api/generate", json=question) as answer:
                 records = answer.aiter_lines()
@@ -94,19 +99,21 @@ async def test_a_stream_that_outlives_the_drain_is_told_but_shown_no_traceback(
     assert "Traceback" not in serving.said
 
 
-def test_serve_says_in_one_line_that_its_port_is_taken(env_file: Path) -> None:
+async def test_serve_says_in_one_line_that_its_port_is_taken(zygote: Zygote, env_file: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = command_process("serve", "--port", str(port), env_file=env_file)
+        done = await command_fork(zygote, tmp_path, "serve", "--port", str(port), env_file=env_file)
     assert f"127.0.0.1:{port} cannot be listened on" in done.error
     assert f"--port {port + 1}" in done.error
 
 
-def test_serve_refuses_a_redis_that_may_evict(env_file: Path, stores: Stores) -> None:
+async def test_serve_refuses_a_redis_that_may_evict(
+    zygote: Zygote, env_file: Path, stores: Stores, tmp_path: Path
+) -> None:
     with redis.Redis.from_url(stores.redis_url) as valkey:
         valkey.config_set("maxmemory-policy", "allkeys-lru")
         try:
-            done = command_process("serve", "--port", "0", env_file=env_file)
+            done = await command_fork(zygote, tmp_path, "serve", "--port", "0", env_file=env_file)
         finally:
             valkey.config_set("maxmemory-policy", "noeviction")
     assert "maxmemory-policy is allkeys-lru" in done.error
@@ -130,7 +137,12 @@ def test_migrate_brings_an_empty_database_to_the_newest_revision(
 
 def workers_of(pid: int) -> set[int]:
     """Its children that serve; Python's own tracker of resources is one as well."""
-    return {child for child in children_of(pid) if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()}
+    found = set()
+    for child in children_of(pid):
+        with contextlib.suppress(FileNotFoundError):  # gone since
+            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                found.add(child)
+    return found
 
 
 def kept_metrics_of(folder: Path, pid: int) -> set[str]:

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import command, command_process
+from tests.support.commands import command, command_fork
+from tests.support.forks import Zygote
 from tests.support.stores import Stores
 
 
-def test_a_new_tenant_is_told_what_it_has_while_hints_stay_off_stdout(env_file: Path) -> None:
-    done = command_process("create-tenant", "--name", "acme", env_file=env_file)
+async def test_a_new_tenant_is_told_what_it_has_while_hints_stay_off_stdout(
+    zygote: Zygote, env_file: Path, tmp_path: Path
+) -> None:
+    done = await command_fork(zygote, tmp_path, "create-tenant", "--name", "acme", env_file=env_file)
     assert done.status == 0
     assert "models     none" in done.out
     assert "limits     none: unlimited" in done.out
@@ -94,8 +97,8 @@ def test_an_unknown_tenant_is_told_by_every_command(env_file: Path) -> None:
         assert "nobody" in command(*words, env_file=env_file).error
 
 
-def test_a_database_that_is_away_is_told_in_one_line(env_file: Path) -> None:
+def test_a_database_that_is_away_is_told_in_one_line(zygote: Zygote, env_file: Path, tmp_path: Path) -> None:
     text = env_file.read_text().replace("DATABASE_URL=", "DATABASE_URL=postgresql+asyncpg://g@127.0.0.1:9/g #")
     env_file.write_text(text)
-    assert "database" in command_process("list-tenants", env_file=env_file).error
+    assert "database" in asyncio.run(command_fork(zygote, tmp_path, "list-tenants", env_file=env_file)).error
     assert "is it running" in command("migrate", env_file=env_file).error

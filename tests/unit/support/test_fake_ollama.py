@@ -6,21 +6,32 @@ import openai
 import pytest
 
 from tests.support.fake_ollama import Ended, FakeOllama, Fault, Kind, Script
+from tests.support.no_tls import NO_TLS
 
 MESSAGES = [{"role": "user", "content": "three small words"}]
 PROMPT_TOKENS = 3 + 4
 
 
 def native(fake: FakeOllama) -> ollama_sdk.AsyncClient:
-    return ollama_sdk.AsyncClient(host=fake.base_url)
+    return ollama_sdk.AsyncClient(host=fake.base_url, verify=NO_TLS)
 
 
 def openai_sdk(fake: FakeOllama) -> openai.AsyncOpenAI:
-    return openai.AsyncOpenAI(base_url=fake.base_url + "/v1", api_key="none", max_retries=0)
+    return openai.AsyncOpenAI(
+        base_url=fake.base_url + "/v1",
+        api_key="none",
+        max_retries=0,
+        http_client=openai.DefaultAsyncHttpxClient(verify=NO_TLS),
+    )
 
 
 def anthropic_sdk(fake: FakeOllama) -> anthropic.AsyncAnthropic:
-    return anthropic.AsyncAnthropic(base_url=fake.base_url, api_key="none", max_retries=0)
+    return anthropic.AsyncAnthropic(
+        base_url=fake.base_url,
+        api_key="none",
+        max_retries=0,
+        http_client=anthropic.DefaultAsyncHttpxClient(verify=NO_TLS),
+    )
 
 
 async def test_a_native_chat_is_counted_alike_streamed_and_whole() -> None:
