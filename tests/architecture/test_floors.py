@@ -1,10 +1,9 @@
 """Imports only fall (DESIGN §2): every file stands on a floor and leans on lower floors or its own folder."""
 
 import ast
-from collections.abc import Iterator
+import sys
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "neuronetz_gateway"
@@ -47,13 +46,21 @@ def room(path: Path) -> str:
     return parts[0]
 
 
-def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def imports(path: Path) -> frozenset[str]:
+    found = set()
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            yield node.module or ""
+            found.add(node.module or "")
+    return frozenset(found)
 
 
 def own(name: str) -> str | None:
@@ -61,42 +68,45 @@ def own(name: str) -> str | None:
     return parts[1] if parts[0] == PACKAGE and len(parts) > 1 else None
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_imports_only_fall(path: Path) -> None:
-    here = room(path)
-    if here == "__init__":
-        return
-    assert here in FLOORS, f"{here} has no floor in DESIGN §2"
-    for name in imports(path):
-        there = own(name)
-        if there is None or there == here:
+def test_imports_only_fall() -> None:
+    upwards = []
+    for path in FILES:
+        here = room(path)
+        if here == "__init__":
             continue
-        assert FLOORS[there] < FLOORS[here], f"{here} (floor {FLOORS[here]}) imports {there} (floor {FLOORS[there]})"
+        assert here in FLOORS, f"{here} has no floor in DESIGN §2"
+        others = {there for name in imports(path) if (there := own(name)) is not None and there != here}
+        upwards += [f"{path}: {here} imports {there}" for there in others if FLOORS[there] >= FLOORS[here]]
+    assert upwards == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_each_library_has_its_home(path: Path) -> None:
-    for name in imports(path):
-        library = name.split(".")[0]
-        if library in HOMES:
-            assert room(path) in HOMES[library], f"{library} is not for {room(path)}"
-        if room(path) in PURE and library not in PURE_ALLOWED | {PACKAGE}:
-            assert library in __import__("sys").stdlib_module_names, f"{room(path)} is pure, {library} is not"
+def test_each_library_has_its_home() -> None:
+    strays = []
+    for path in FILES:
+        libraries = {name.split(".")[0] for name in imports(path)}
+        strays += [f"{path}: {name}" for name in libraries if room(path) not in HOMES.get(name, {room(path)})]
+        if room(path) in PURE:
+            impure = libraries - PURE_ALLOWED - {PACKAGE} - sys.stdlib_module_names
+            strays += [f"{path}: {room(path)} is pure, {name} is not" for name in impure]
+    assert strays == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_a_file_says_in_its_first_line_what_it_is_for(path: Path) -> None:
-    first = path.read_text().splitlines()[0]
-    assert first.startswith('"""'), "the first line is the file's docstring"
-    assert first.rstrip('"').endswith("."), "one sentence on the first line"
+def test_a_file_says_in_its_first_line_what_it_is_for() -> None:
+    """A docstring of one sentence."""
+    firsts = {path: path.read_text(encoding="utf-8").splitlines()[0] for path in FILES}
+    assert [path for path, line in firsts.items() if not line.startswith('"""')] == []
+    assert [path for path, line in firsts.items() if not line.rstrip('"').endswith(".")] == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_no_import_hides_inside_a_function(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            inner = [child for child in ast.walk(node) if isinstance(child, ast.Import | ast.ImportFrom)]
-            assert not inner, f"{path}:{node.lineno}"
+def test_no_import_hides_inside_a_function() -> None:
+    hidden = [
+        f"{path}:{node.lineno}"
+        for path in FILES
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and any(isinstance(child, ast.Import | ast.ImportFrom) for child in ast.walk(node))
+    ]
+    assert hidden == []
 
 
 def test_rooms_stay_small() -> None:

@@ -16,7 +16,7 @@ from neuronetz_gateway.domain.budget import Period
 from neuronetz_gateway.domain.limit import Limits
 from neuronetz_gateway.surfaces.catalog import ENDPOINTS
 from neuronetz_gateway.wiring import Services, build_services
-from tests.support.canaries import found_in, postgres_dump, processes, written_by_stores
+from tests.support.canaries import found_in, postgres_dump, processes, sizes_of_stores, written_by_stores
 from tests.support.factories import Tenancy, make_key, make_tenancy
 from tests.support.fake_ollama import FakeOllama, Fault, Script
 from tests.support.forks import Zygote
@@ -182,6 +182,7 @@ async def die_amidst_a_stream(told: Told, gateway: GatewayProcess, ollama: FakeO
 async def test_no_key_prompt_answer_or_secret_of_the_operator_lies_anywhere(
     zygote: Zygote, keeper: Services, stores: Stores, ollama: FakeOllama, store_folder: Path, tmp_path: Path
 ) -> None:
+    before = sizes_of_stores(store_folder)
     models = install(ollama)
     for name, script in FATES.items():
         ollama.for_model(f"{name}:latest", replace(script, words=(ANSWER,), thoughts=(ANSWER,)))
@@ -220,7 +221,7 @@ async def test_no_key_prompt_answer_or_secret_of_the_operator_lies_anywhere(
         "dump": dump,
         "tables": await whole_database(stores),
         "Redis": await whole_redis(keeper),
-        "what the stores wrote": written_by_stores(store_folder),
+        "what the stores wrote": written_by_stores(store_folder, before),
     }
     prefix = keys.good.api_key.prefix
     for name in ("logs", "dump", "tables", "Redis", "what the stores wrote"):

@@ -133,7 +133,14 @@ def test_a_spent_budget_is_refused_then_shown_where_it_went(checkout: Checkout) 
     assert MODEL in shown.rpartition(refusal)[2]
 
 
-@pytest.mark.parametrize("title", ["curl", "ollama (Python)", "openai (Python)", "anthropic (Python)"])
+@pytest.mark.parametrize(
+    "title",
+    [
+        "curl",
+        "ollama (Python)",
+        *(pytest.param(each, marks=pytest.mark.full) for each in ("openai (Python)", "anthropic (Python)")),
+    ],
+)
 def test_what_the_quickstart_prints_works_as_pasted(checkout: Checkout, title: str) -> None:
     assert checkout.key in checkout.panel(title)
     assert checkout.paste(checkout.panel(title)).strip()

@@ -3,7 +3,7 @@
 import base64
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -43,11 +43,27 @@ def postgres_dump(stores: Stores) -> str:
     return done.stdout
 
 
-def written_by_stores(folder: Path) -> str:
-    """The logs of both servers with everything that was ever sent to Valkey, as it keeps it for a restart."""
+def sizes_of_stores(folder: Path) -> dict[Path, int]:
+    """How far what `written_by_stores` reads has come."""
+    return {path: path.stat().st_size for path in _files_of_stores(folder)}
+
+
+def written_by_stores(folder: Path, since: Mapping[Path, int]) -> str:
+    """The logs of both servers with everything that was sent to Valkey, as it keeps it for a restart.
+
+    `since` leaves out what stood in a file before, from other tests; one that has shrunk is another one.
+    """
+    parts = []
+    for path in _files_of_stores(folder):
+        whole = path.read_bytes()
+        before = since.get(path, 0)
+        parts.append(whole[before if before <= len(whole) else 0 :].decode("latin-1"))
+    return "\n".join(parts)
+
+
+def _files_of_stores(folder: Path) -> list[Path]:
     logs = [folder / "postgres" / "postgres.log", folder / "valkey" / "valkey.log"]
-    appended = (folder / "valkey" / "valkey" / "appendonlydir").glob("*")
-    return "\n".join(path.read_bytes().decode("latin-1") for path in (*logs, *appended))
+    return [*logs, *(folder / "valkey" / "valkey" / "appendonlydir").glob("*")]
 
 
 def processes() -> str:
