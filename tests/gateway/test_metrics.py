@@ -14,10 +14,12 @@ from neuronetz_gateway.surfaces.catalog import ACCOUNT, ENDPOINTS
 from neuronetz_gateway.wiring import Services
 from tests.support.factories import make_tenancy
 from tests.support.fake_ollama import FakeOllama, Script
+from tests.support.forks import Zygote
 from tests.support.gateways import (
     GatewayProcess,
     LiveGateway,
     free_port,
+    gateway_fork,
     gateway_process,
     live_gateway,
     make_settings,
@@ -69,7 +71,7 @@ def check_labels(page: str) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_with_a_port_of_their_own_the_metrics_are_there_alone(
-    stores: Stores, management: Services, ollama: FakeOllama, tmp_path: Path, workers: int
+    zygote: Zygote, stores: Stores, management: Services, ollama: FakeOllama, tmp_path: Path, workers: int
 ) -> None:
     port = free_port()
     settings = make_settings(stores, ollama.base_url, metrics_port=port)
@@ -77,7 +79,7 @@ async def test_with_a_port_of_their_own_the_metrics_are_there_alone(
     env_file = write_env_file(tmp_path / "gateway.env", settings)
     async with (
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", verify=NO_TLS, trust_env=False) as apart,
-        gateway_process(env_file, "--workers", str(workers)) as gateway,
+        gateway_fork(zygote, env_file) if workers == 1 else gateway_process(env_file, "--workers", "2") as gateway,
     ):
         async with gateway.http(tenancy.key) as http:
             for _ in range(10):
@@ -104,14 +106,14 @@ async def has_said(gateway: GatewayProcess, words: str) -> bool:
 
 
 async def test_a_port_that_is_taken_is_named_with_its_setting(
-    stores: Stores, ollama: FakeOllama, tmp_path: Path
+    zygote: Zygote, stores: Stores, ollama: FakeOllama, tmp_path: Path
 ) -> None:
     taken = int(ollama.base_url.rpartition(":")[2])
     env_file = write_env_file(
         tmp_path / "gateway.env", make_settings(stores, ollama.base_url, metrics_port=taken, redis_timeout_s=1)
     )
     with pytest.raises(RuntimeError, match=f"METRICS_PORT={taken + 1}"):
-        async with gateway_process(env_file):
+        async with gateway_fork(zygote, env_file):
             pass
 
 

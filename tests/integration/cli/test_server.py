@@ -32,6 +32,20 @@ async def status_at(url: str) -> int:
         return (await http.get(url)).status_code
 
 
+def workers_of(pid: int) -> set[int]:
+    """Its children that serve; Python's own tracker of resources is one as well."""
+    found = set()
+    for child in children_of(pid):
+        with contextlib.suppress(FileNotFoundError):  # gone since
+            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                found.add(child)
+    return found
+
+
+def kept_metrics_of(folder: Path, pid: int) -> set[str]:
+    return {file.name for file in folder.glob(f"neuronetz-metrics-*/*_{pid}.db")}
+
+
 async def test_serve_tells_where_it_is_reached_then_ends_quietly(env_file: Path, tmp_path: Path) -> None:
     words = ("serve", "--port", "0", "--json", "--env-file", str(env_file))
     async with program(*words, log=tmp_path / "log") as serving:
@@ -43,17 +57,31 @@ async def test_serve_tells_where_it_is_reached_then_ends_quietly(env_file: Path,
         assert "Traceback" not in serving.said
 
 
-async def test_workers_share_one_port_and_one_private_folder_of_metrics(env_file: Path, tmp_path: Path) -> None:
+async def test_workers_share_one_port_and_one_private_folder_of_metrics_and_are_replaced(
+    env_file: Path, tmp_path: Path
+) -> None:
     words = ("serve", "--port", "0", "--workers", "2", "--json", "--env-file", str(env_file))
     async with program(*words, log=tmp_path / "log", TMPDIR=str(tmp_path)) as serving:
         told = await serving.document()
         assert told["workers"] == 2
         assert await status_at(f"{told['base_url']}/healthz") == httpx.codes.OK
         assert folder_modes(tmp_path) == [0o700]
+        before = workers_of(serving.process.pid)
+        assert len(before) == 2
+        os.kill(min(before), signal.SIGKILL)
+        async with asyncio.timeout(30):
+            while len(workers_of(serving.process.pid) - before) < 1:
+                await asyncio.sleep(0.05)
+        assert await status_at(f"{told['base_url']}/healthz") == httpx.codes.OK
+        # its gauges would be summed up with those of the living for ever
+        kept = kept_metrics_of(tmp_path, min(before))
+        assert f"counter_{min(before)}.db" in kept
+        assert not [name for name in kept if name.startswith("gauge_live")]
         children = children_of(serving.process.pid)
         assert await serving.ended_by(signal.SIGTERM) == 0
         assert all_gone(children)
         assert folder_modes(tmp_path) == []
+        assert "Traceback" not in serving.said
 
 
 async def test_workers_whose_parent_was_killed_end_by_themselves(env_file: Path, tmp_path: Path) -> None:
@@ -133,38 +161,3 @@ def test_migrate_brings_an_empty_database_to_the_newest_revision(
     assert command("list-tenants", "--json", env_file=env_file).document == {"tenants": []}
     (found,) = asyncio.run(empty.fetch("SELECT version_num FROM alembic_version"))
     assert found["version_num"] == revision
-
-
-def workers_of(pid: int) -> set[int]:
-    """Its children that serve; Python's own tracker of resources is one as well."""
-    found = set()
-    for child in children_of(pid):
-        with contextlib.suppress(FileNotFoundError):  # gone since
-            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
-                found.add(child)
-    return found
-
-
-def kept_metrics_of(folder: Path, pid: int) -> set[str]:
-    return {file.name for file in folder.glob(f"neuronetz-metrics-*/*_{pid}.db")}
-
-
-async def test_a_worker_that_was_killed_is_replaced(env_file: Path, tmp_path: Path) -> None:
-    words = ("serve", "--port", "0", "--workers", "2", "--json", "--env-file", str(env_file))
-    async with program(*words, log=tmp_path / "log", TMPDIR=str(tmp_path)) as serving:
-        base_url = (await serving.document())["base_url"]
-        before = workers_of(serving.process.pid)
-        assert len(before) == 2
-        os.kill(min(before), signal.SIGKILL)
-        async with asyncio.timeout(30):
-            while len(workers_of(serving.process.pid) - before) < 1:
-                await asyncio.sleep(0.05)
-        assert await status_at(f"{base_url}/healthz") == httpx.codes.OK
-        # its gauges would be summed up with those of the living for ever
-        kept = kept_metrics_of(tmp_path, min(before))
-        assert f"counter_{min(before)}.db" in kept
-        assert not [name for name in kept if name.startswith("gauge_live")]
-        children = children_of(serving.process.pid)
-        assert await serving.ended_by(signal.SIGTERM) == 0
-        assert all_gone(children)
-        assert "Traceback" not in serving.said
