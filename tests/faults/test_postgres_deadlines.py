@@ -110,7 +110,7 @@ async def test_no_command_waits_for_ever(
     )
     took = await asyncio.gather(*(_refused(way, url) for way in (migrate, current_revision)))
     done = await command_fork(zygote, tmp_path, "list-tenants", env_file=env_file)
-    assert "The database is not available. Is it running" in done.error
+    assert "The database is not available (TimeoutError). Is it running" in done.error
     print(f"F2: a hanging Postgres is told of after {max(took):.1f} s by what migrates")
     assert max(took) < MIGRATING * SLACK
 

@@ -51,8 +51,10 @@ def status_of(command: Callable[[], Any]) -> int:
 
 def _help_page(error: TyperException) -> str:
     """Where to read how the command is typed, if the message is about one."""
-    context = getattr(error, "ctx", None)  # typer names no type for it
-    return "" if context is None or not error.format_message() else f" See: {context.command_path} --help"
+    context, message = getattr(error, "ctx", None), error.format_message()  # typer names no type for the context
+    if context is None or not message:
+        return ""
+    return f"{'' if message.endswith(('.', '?')) else '.'} See: {context.command_path} --help"
 
 
 def _failed(message: str) -> int:

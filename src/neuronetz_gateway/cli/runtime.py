@@ -12,10 +12,11 @@ from pathlib import Path
 
 import structlog
 
+from neuronetz_gateway.db.causes import name_of
 from neuronetz_gateway.errors import UnavailableError
 from neuronetz_gateway.settings import Settings, load_settings
 
-_DATABASE = "Is it running, is DATABASE_URL right, has the command migrate been run on it?"
+_DATABASE = "Is it running, is DATABASE_URL right, has the command migrate been run on it? The command doctor looks."
 
 type Opened[S] = Callable[[Settings], AbstractAsyncContextManager[S]]
 type Work[S, T] = Callable[[S], Awaitable[T]]
@@ -32,7 +33,8 @@ def run[S, T](opened: Opened[S], work: Work[S, T], env_file: Path | None, given:
     except UnavailableError as error:
         if type(error) is not UnavailableError:  # those say themselves what is away
             raise
-        raise UnavailableError(f"{error.message} {_DATABASE}") from error
+        kind = f" ({name_of(error.__cause__)})" if error.__cause__ else ""
+        raise UnavailableError(f"{error.message.rstrip('.')}{kind}. {_DATABASE}") from error
 
 
 def run_with[S, T](opened: Opened[S], work: Work[S, T], settings: Settings) -> T:

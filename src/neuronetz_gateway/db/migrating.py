@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from neuronetz_gateway.db.causes import cause_of, name_of
 from neuronetz_gateway.db.connecting import connector, end_if_cancelled
 from neuronetz_gateway.errors import UnavailableError
 from neuronetz_gateway.settings_error import SettingsError
@@ -120,7 +121,7 @@ async def _when_there(url: str, tell: Callable[[str], None]) -> None:
             await _locked(url, _upgrade)
         except UnavailableError as error:
             if loop.time() >= tell_at:
-                tell(f"Waiting for Postgres. {error.message} ({_named(error.__cause__)})")
+                tell(f"Waiting for Postgres. {error.message} ({name_of(error.__cause__)})")
                 tell_at = loop.time() + _TELL_EVERY_SECONDS
             await asyncio.sleep(_RETRY_SECONDS)
         else:
@@ -166,7 +167,7 @@ async def _connected(url: str) -> AsyncIterator[AsyncConnection]:
             await connection.start()
         except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             if _state(error).startswith(_REFUSED_STATES):
-                raise SettingsError(f"Postgres refuses DATABASE_URL: {_named(error)}.") from error
+                raise SettingsError(f"Postgres refuses DATABASE_URL: {name_of(error)}.") from error
             raise UnavailableError("The database cannot be reached: is it running, is DATABASE_URL right?") from error
         try:
             yield connection
@@ -178,13 +179,4 @@ async def _connected(url: str) -> AsyncIterator[AsyncConnection]:
 
 def _state(error: BaseException | None) -> str:
     """The SQLSTATE that Postgres gave; 08 where it gave none, since the connection was lost."""
-    return str(getattr(_cause(error), "sqlstate", None) or "08")
-
-
-def _named(error: BaseException | None) -> str:
-    """The driver's own name for an error: its text may hold more than is for everybody's eyes."""
-    return type(_cause(error)).__name__
-
-
-def _cause(error: BaseException | None) -> BaseException | None:
-    return (error.orig.__cause__ or error.orig) if isinstance(error, DBAPIError) and error.orig else error
+    return str(getattr(cause_of(error), "sqlstate", None) or "08")

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from neuronetz_gateway.db.causes import name_of
 from neuronetz_gateway.domain.checkup import CheckResult, broken
 from neuronetz_gateway.errors import UnavailableError
 from neuronetz_gateway.services.checkup_host import (
@@ -60,9 +61,9 @@ async def _bounded(name: str, check: Check, deadline_seconds: float) -> list[Che
     except TimeoutError:
         return [broken(name, f"no answer within {deadline_seconds:g} s", mend)]
     except UnavailableError as error:
-        cause = error.__cause__
-        kind = "" if cause is None or type(cause).__name__ in error.message else f" ({type(cause).__name__})"
-        return [broken(name, f"{error.message}{kind}", mend)]
+        kind = "" if error.__cause__ is None else name_of(error.__cause__)
+        words = error.message.rstrip(".")
+        return [broken(name, words if kind in words else f"{words} ({kind})", mend)]
     except OSError as error:
         return [broken(name, f"{error.strerror or type(error).__name__}: {error.filename or 'unknown'}", mend)]
     except Exception as error:  # noqa: BLE001 - one check must not hide the others; its text may hold what is secret
