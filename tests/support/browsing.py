@@ -10,7 +10,7 @@ from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
 
 CHROMIUM = shutil.which("chromium")
 NO_CHROMIUM = "There is no chromium on the PATH: scripts/install-browser brings Debian's."
-_PATIENCE_MS = 10_000
+expect.set_options(timeout=20_000)  # of machines that do much else meanwhile
 _WORDS = (
     "--no-sandbox",  # root may not have one; nothing is loaded here but our own pages
     "--disable-gpu",
@@ -67,7 +67,7 @@ class Sheet:
 
     async def says(self, words: str) -> None:
         """Wait until the status line has these words."""
-        await expect(self.page.get_by_role("status")).to_contain_text(words, timeout=_PATIENCE_MS)
+        await expect(self.page.get_by_role("status")).to_contain_text(words)
 
     async def last_answer(self) -> str:
         return await self.page.locator(".answer .words").last.inner_text()
