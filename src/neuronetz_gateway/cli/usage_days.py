@@ -47,7 +47,7 @@ def print_period(period: PeriodUsage) -> None:
     output.console().print(next((each for each in drawings if output.fits(each)), drawings[-1]))
     requests = output.count(sum(each.requests for each in period.by_day))
     tokens = output.count(sum(each.charged_tokens for each in period.by_day))
-    output.line(f"{requests} requests, {tokens} tokens from {period.days.first} to {period.days.last}.")
+    output.line(f"From {period.days.first} to {period.days.last}: requests {requests}, tokens {tokens}.")
     if period.by_key:
         output.line("")
         output.table(

@@ -70,7 +70,7 @@ def test_usage_is_shown_by_day_model_and_key(env_file: Path, prefixes: tuple[str
 
     page = command("show-usage", "--tenant", "acme", env_file=env_file).out
     assert "\x1b" not in page  # into a pipe no colours
-    assert "3 requests, 1,400 tokens" in page
+    assert "requests 3, tokens 1,400." in page
     assert "Nothing was used" in command("show-usage", "--key", second, env_file=env_file).out
 
 
