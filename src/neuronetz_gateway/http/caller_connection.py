@@ -269,7 +269,9 @@ class CallerConnection(HttpToolsProtocol):
             check_head(method, self.url, version, self.headers)
         except MalformedRequestError as error:
             self._refuse(error)
-        self._good_head = head if version == "1.1" and len(head) <= _SHORT_HEAD_BYTES else b""
+        # Of a head that came behind something else nobody knows for certain which bytes were its own.
+        known = self._first and version == "1.1" and len(head) <= _SHORT_HEAD_BYTES
+        self._good_head = head if known else b""
         if version == "1.0":
             self.expect_100_continue = False  # RFC 9110 §10.1.1: it would not understand the answer
 

@@ -29,10 +29,17 @@ def head_of(came: bytes, method: bytes, target: bytes, version: str, *, first: b
     if version not in _SPOKEN:
         raise _other_version()
     line = b"%b %b HTTP/%b\r\n" % (method, target, version.encode("ascii"))
-    start = len(came) - len(came.lstrip(b"\r\n")) if first else came.find(line)
+    start = len(came) - len(came.lstrip(b"\r\n")) if first else _only_spelling(came, line)
     if start < 0 or not came.startswith(line, start):
         raise MalformedRequestError("The request line is not one of HTTP/1.1.")
     return came[start : came.find(_END, start) + len(_END)]
+
+
+def _only_spelling(came: bytes, line: bytes) -> int:
+    """Where it first stands; -1 also where another spelling of it does, since either may be the one that was meant."""
+    method, target, version = (re.escape(word) for word in line.split())
+    spelt = rb"%b +%b +[A-Z]+/%b\r\n" % (method, target, version.partition(b"/")[2])
+    return came.find(line) if all(found[0] == line for found in re.finditer(spelt, came)) else -1
 
 
 def check_head(method: bytes, target: bytes, version: str, fields: Fields) -> None:
