@@ -48,8 +48,12 @@ class CallerTransport(asyncio.Transport):
             self._ending()
 
     def lost(self) -> None:
-        """Let go of whoever ends it: two that hold each other stay in memory until a collection finds them."""
+        """Let go of whoever ends it: two that hold each other stay in memory until a collection finds them.
+
+        Of a head that still waits too: a transport that is gone refuses what is written to it.
+        """
         self._closed = True
+        self._head = b""
         self._ending = _nothing
 
     def is_closing(self) -> bool:
