@@ -52,5 +52,7 @@ class LoopLag:
             if late_seconds <= 0:
                 break
             self._late(late_seconds)
-        self._also()
-        self._arm()
+        try:
+            self._also()
+        finally:  # whatever it raised, the next tick is to come: with it comes what it could not do now
+            self._arm()

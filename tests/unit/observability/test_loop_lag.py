@@ -68,3 +68,18 @@ async def test_a_machine_that_slept_has_not_millions_of_ticks_to_tell() -> None:
     await ticks(lag, told, 1)
     assert told[0] == 86_400.0 - _EVERY_SECONDS
     assert len(told) <= 101
+
+
+async def test_a_tick_that_failed_is_followed_by_the_next_one() -> None:
+    """With one failure of what is also to be done the ticks ended: nobody handed over what requests count up."""
+    told: list[float] = []
+    failures: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context["exception"]))
+
+    def fails() -> None:
+        raise OSError("no space left")
+
+    lag = LoopLag(told.append, every_seconds=_EVERY_SECONDS, also=fails, clock=time.monotonic)
+    await lag.start()
+    await ticks(lag, told, 3)
+    assert len(failures) >= 2
