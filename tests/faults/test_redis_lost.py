@@ -120,7 +120,7 @@ class Crowd:
             answer = await http.post("/api/chat", json={**CHAT, "stream": True})
             self.statuses[answer.status_code] += 1
             if answer.status_code != OK:
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.05)
 
 
 async def books(stores: Stores, tenancy: Tenancy) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """How the tests of one run are spread over several workers (`-n`)."""
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from xdist.scheduler.loadscope import LoadScopeScheduling  # type: ignore[import
 _TOGETHER = "tests/conformance/"
 # Many small files, so they come last: no worker then waits for long for another's last file.
 _LAST = ("tests/unit/", "tests/architecture/")
+# Files of which a test wants to be alone come among those: it then waits for a short test of another worker.
+_AMONG_THE_LAST = "tests/unit/s"
 
 _ROOM = pytest.StashKey["Room"]()
 
@@ -34,8 +36,15 @@ def unit_of(nodeid: str) -> str:
     return _TOGETHER if nodeid.startswith(_TOGETHER) else nodeid.partition("::")[0]
 
 
-def comes_late(nodeid: str) -> bool:
-    return nodeid.startswith(_LAST)
+def place_of(nodeid: str, with_alone: Collection[str] = ()) -> str:
+    """By what to sort the tests of a run: what comes late stands behind all others, which keep their order.
+
+    `with_alone` are the units in which a test wants to be alone.
+    """
+    unit = unit_of(nodeid)
+    if unit in with_alone:
+        return _AMONG_THE_LAST
+    return unit if nodeid.startswith(_LAST) else ""
 
 
 class Room:

@@ -9,7 +9,7 @@ from threading import Event
 
 import pytest
 
-from tests.support.spreading import Room, comes_late, unit_of
+from tests.support.spreading import Room, place_of, unit_of
 
 SECONDS = 30
 QUIET_SECONDS = 0.1
@@ -96,4 +96,15 @@ def test_a_file_goes_to_one_worker_and_all_of_conformance_too() -> None:
 
 def test_what_is_quick_comes_last() -> None:
     files = ["tests/architecture/test_floors.py", "tests/gateway/test_sdks.py", "tests/unit/cli/test_main.py"]
-    assert min(files, key=comes_late) == "tests/gateway/test_sdks.py"
+    assert min(files, key=place_of) == "tests/gateway/test_sdks.py"
+
+
+def test_files_of_tests_that_want_to_be_alone_come_among_the_many_small_ones() -> None:
+    files = [
+        "tests/unit/surfaces/test_a.py",
+        "tests/gateway/test_b.py::test",
+        "tests/unit/domain/test_c.py",
+        "tests/d.py",
+    ]
+    order = sorted(files, key=lambda each: place_of(each, {"tests/gateway/test_b.py"}))
+    assert order == ["tests/d.py", "tests/unit/domain/test_c.py", "tests/gateway/test_b.py::test", files[0]]
