@@ -282,10 +282,10 @@ async def test_looks_are_counted_by_their_path(gateway: LiveGateway, ollama: Fak
     async with gateway.http(tenancy.key) as http:
         await account(http)
         await http.get("/account", headers={"authorization": "Bearer no"})
+        assert not ollama.requests
         metrics = (await http.get("/metrics")).text
     assert any('"/account"' in line and 'outcome="completed"' in line for line in metrics.splitlines())
     assert any('"/account"' in line and 'status="401"' in line for line in metrics.splitlines())
-    assert not ollama.requests
 
 
 async def test_the_day_is_that_of_the_tenant(gateway: LiveGateway, ollama: FakeOllama, stores: Stores) -> None:
