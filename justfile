@@ -4,6 +4,9 @@ set shell := ["bash", "-euo", "pipefail", "-c"]
 python := ".venv/bin/python"
 uv := ".venv/bin/uv"
 
+# compiled once: where a machine has this set, each worker of the tests would compile all of them again
+export PYTHONDONTWRITEBYTECODE := ""
+
 # show what there is
 default:
     @just --list

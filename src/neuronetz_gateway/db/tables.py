@@ -6,6 +6,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     Date,
     DateTime,
     ForeignKey,
@@ -18,16 +19,34 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    TypeDecorator,
     UniqueConstraint,
     Uuid,
+    cast,
     text,
 )
 from sqlalchemy.dialects.postgresql import CIDR, INET
+from sqlalchemy.types import TypeEngine
 
 metadata = MetaData()
 _MOMENT = DateTime(timezone=True)
 _NOW = text("now()")
 _SCOPE = "scope IN ('tenant', 'key')"
+
+
+_TEXTS: TypeEngine[list[str]] = ARRAY(Text)  # type: ignore[assignment]  # its stub names the type of one element
+
+
+class _Networks(TypeDecorator[list[str]]):
+    """Networks, read as texts: of an array of cidr asyncpg asks each new session what it is, 17 ms of Postgres."""
+
+    impl = ARRAY(CIDR)
+    cache_ok = True
+
+    def column_expression(self, column: ColumnElement[list[str]]) -> ColumnElement[list[str]]:
+        return cast(column, _TEXTS)
+
+
 _PERIOD = "period IN ('daily', 'monthly', 'total')"
 
 tenants = Table(
@@ -67,7 +86,7 @@ api_keys = Table(
     Column("created_at", _MOMENT, nullable=False, server_default=_NOW),
     Column("may_load_models", Boolean, nullable=False, server_default=text("false")),
     Column("prompt_log_seconds", Integer),
-    Column("allowed_networks", ARRAY(CIDR)),
+    Column("allowed_networks", _Networks),
     UniqueConstraint("prefix", name="api_keys_prefix_key"),
     UniqueConstraint("id", "tenant_id", name="api_keys_id_tenant_id_key"),
     CheckConstraint("prompt_log_seconds > 0", name="api_keys_prompt_log_seconds_check"),
