@@ -64,8 +64,10 @@ class Book:
         return await self.refuse(tenant_id=None, api_key_id=None, **values)
 
     async def abandon(self) -> UUID:
-        """A request whose process died, as recovery charges it: with all 150 tokens."""
-        request = await self.reserve(admitted_at=datetime.now(UTC) - timedelta(hours=1))
+        """A request whose process died, as recovery charges it: with all 150 tokens, in the windows of now."""
+        now = datetime.now(UTC)
+        windows = windows_at(now, self.caller.time_zone)
+        request = await self.reserve(admitted_at=now - timedelta(hours=1), day=windows.day, month=windows.month)
         assert await self.ledger.abandon(age=timedelta(minutes=1), most=10) == 1
         return request
 

@@ -116,7 +116,8 @@ class BudgetLedger:
         Raises BudgetExceededError, StalePrincipalError (read the principal anew), UnavailableError (whatever else:
         nothing is held then, or is released by this ledger).
         """
-        if not (self._open and self._life.registered):
+        registered = self._life.registered or await self._life.until_registered(self._answer_within_seconds)
+        if not (registered and self._open):
             raise UnavailableError("The budget ledger is not available.")
         self._ledger.check_reserving()
         windows = windows_at(ask.admitted_at, principal.time_zone)

@@ -49,6 +49,8 @@ class ProcessLife:
         self._happened = happened
         self._host, self._pid = socket.gethostname(), os.getpid()
         self._hurry = asyncio.Event()
+        self._answered = asyncio.Event()  # Postgres has been asked for the id of now, whatever came of it
+        self._answered.set()
         self._task: asyncio.Task[None] | None = None
         self.process_id = new_id()
         self.registered = False
@@ -73,11 +75,23 @@ class ProcessLife:
         except UnavailableError as error:
             _log.warning("process_not_forgotten", error=str(error.__cause__))
 
+    async def until_registered(self, within_seconds: float) -> bool:
+        """Whether Postgres knows this process; waits for its answer where a new id has just been taken.
+
+        The callers of what was cut ask again at once, sooner than the new id can be on the list.
+        """
+        if not self.registered:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(within_seconds):
+                    await self._answered.wait()
+        return self.registered
+
     def declared_dead(self, process_id: UUID) -> None:
         """Takes a new id, registers it at once; synchronous. An id that is given up already changes nothing."""
         if process_id != self.process_id:
             return
         self.process_id, self.registered = self._new_id(), False
+        self._answered.clear()
         self._heard(None)
         # Everything that was reserved under the old id is an open admission by now, so that nothing runs on uncharged.
         cut = self._cut_all()
@@ -99,6 +113,13 @@ class ProcessLife:
     async def _beat(self) -> bool:
         process_id = self.process_id
         try:
+            return await self._beat_as(process_id)
+        finally:
+            if process_id == self.process_id:  # else a reservation found out first
+                self._answered.set()
+
+    async def _beat_as(self, process_id: UUID) -> bool:
+        try:
             at = await self._ledger.heartbeat(process_id, host=self._host, pid=self._pid)
         except UnavailableError as error:
             _log.warning("heartbeat_failed", error=type(error.__cause__).__name__)
@@ -110,7 +131,7 @@ class ProcessLife:
             return False
         if at is None:
             self.declared_dead(process_id)
-        elif process_id == self.process_id:  # else a reservation found out first
+        elif process_id == self.process_id:
             self.registered = True
             self._heard(at)
         return True

@@ -51,7 +51,7 @@ class Fenced:
 
     @asynccontextmanager
     async def ledger(
-        self, url: str, ledger_class: type[Ledger], heartbeat_seconds: float
+        self, url: str, ledger_class: type[Ledger], heartbeat_seconds: float, **changes: float
     ) -> AsyncIterator[BudgetLedger]:
         async with running_ledger(
             url,
@@ -60,6 +60,7 @@ class Fenced:
             heard=self.heard.append,
             cut_all=self.cut_all,
             happened=lambda event: self.events.update([event]),
+            **changes,
         ) as ledger:
             yield ledger
 
@@ -120,19 +121,45 @@ async def test_a_paused_process_is_swept_once_then_goes_on_under_another_id(worl
 async def test_a_reservation_that_finds_its_process_swept_has_it_registered_anew_at_once(
     world: World, fenced: Fenced
 ) -> None:
+    """Whoever asks meanwhile waits for that: a caller whose answer was cut asks again sooner than the id is there.
+
+    It was told 503 once, a few milliseconds after the cut, by a process that was in order again a moment later.
+    """
     caller = await world.caller()
     async with fenced.ledger(world.url, Ledger, heartbeat_seconds=3600) as ledger:
         held = await ledger.reserve(caller, make_ask())
         assert await swept(world) == 1
         asked = await asyncio.gather(*(ledger.reserve(caller, make_ask()) for _ in range(50)), return_exceptions=True)
         assert all(isinstance(each, UnavailableError) for each in asked)
-        later = await again(ledger, caller)
+        later = (await ledger.reserve(caller, make_ask())).id
         for reservation_id in (held.id, later):
             ledger.settle(completed(reservation_id, 70))
     assert (fenced.cuts, fenced.events) == (["all"], {"declared_dead": 1})
     assert fenced.heard[1] is None  # its own wait before it may sweep starts anew
     assert await world.usage(caller) == {(220, 0)}
     assert await world.count("processes") == 1  # the swept one, for a day
+
+
+async def test_who_waits_for_the_new_id_is_refused_once_postgres_does_not_give_it(world: World, fenced: Fenced) -> None:
+    """In time; whoever leaves meanwhile has nothing held."""
+    caller = await world.caller()
+    async with fenced.ledger(world.url, PausedLedger, heartbeat_seconds=3600, answer_within_seconds=1) as ledger:
+        assert await swept(world) == 0
+        PausedLedger.paused = True
+        with pytest.raises(UnavailableError):
+            await ledger.reserve(caller, make_ask())  # finds out
+        await until(lambda: _is(PausedLedger.stands))
+        leaving = asyncio.create_task(ledger.reserve(caller, make_ask()))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        began = time.monotonic()
+        with pytest.raises(UnavailableError):
+            await ledger.reserve(caller, make_ask())
+        assert 0.9 < time.monotonic() - began < 5
+        assert leaving.cancelled()
+        PausedLedger.paused = False
+        await again(ledger, caller)
+    assert await world.usage(caller) == {(0, 150)}
 
 
 async def test_what_was_granted_just_before_the_sweep_is_charged_though_nobody_settles_it(
