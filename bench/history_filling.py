@@ -65,6 +65,7 @@ async def fill(settings: Settings, owners: Sequence[Owner], *, rows: int, days: 
         if rows:
             await _fill(connection, owners, rows, days, hot_share)
             await connection.execute("vacuum (analyze) audit_log")
+            await _close(connection)
         return int(await connection.fetchval("select count(*) from audit_log"))
     finally:
         await connection.close()
@@ -82,6 +83,18 @@ async def _fill(connection: Any, owners: Sequence[Owner], rows: int, days: int, 
         await connection.execute(_HEAD, day, writer)
         made += count
         print(f"{day}: {made:,} rows, {made / (time.monotonic() - began):,.0f}/s", flush=True)
+
+
+async def _close(connection: Any) -> None:
+    """Sums up all days that are over, as the gateway does night by night; those of before there were rows anew."""
+    began, closed = time.monotonic(), 0
+    await connection.execute("delete from usage_closed")
+    await connection.execute("update tenants set created_at = (select min(admitted_at) from audit_log)")
+    while await connection.fetchval("select usage_close_day_r1()"):
+        closed += 1
+    await connection.execute("vacuum (analyze) usage_days")
+    rows, seconds = await connection.fetchval("select count(*) from usage_days"), time.monotonic() - began
+    print(f"{closed} days summed up in {seconds:.1f} s: {rows:,} rows of usage_days", flush=True)
 
 
 def _midnight(day: date) -> datetime:

@@ -179,14 +179,17 @@ async def test_bodies_that_are_never_whole_share_the_room_however_small(stores: 
     async with live_gateway(stores, ollama.base_url, max_body_bytes=16_384, max_bodies_bytes=32_768) as gateway:
         tenancy = await make_tenancy(gateway.services)
         half = CHUNKED.replace(KEY, tenancy.key.encode()) + b"2000\r\n" + b" " * 0x2000 + b"\r\n"
-        async with connected(gateway) as (_, first), connected(gateway) as (_, second), connected(gateway) as third:
-            for writer in (first, second):
+        async with connected(gateway) as first, connected(gateway) as second, connected(gateway) as third:
+            answers = []
+            for reader, writer in (first, second, third):
                 writer.write(half)
-            while sum(each._busy for each in connections(gateway)) < 2:
-                await asyncio.sleep(0.005)
-            third[1].write(half)
-            found = await answer(third[0])
+                answers.append(asyncio.create_task(answer(reader)))
+            refused, waiting = await asyncio.wait(answers, return_when=asyncio.FIRST_COMPLETED)
+            (found,) = [each.result() for each in refused]  # whose bytes were read last: there is room for two
             assert (found.status, b"MAX_BODIES_BYTES" in found.body) == (503, True)
+            for each in waiting:
+                each.cancel()
+            await asyncio.wait(waiting)
         async with gateway.http(tenancy.key) as http:
             assert (await http.post("/api/chat", content=BODY)).status_code == 200
 

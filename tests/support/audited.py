@@ -119,6 +119,11 @@ def _windows(at: datetime) -> tuple[datetime, datetime]:
     return day, day.replace(day=1)
 
 
+def clocked_url(url: str) -> str:
+    """A database whose now() is what a writer has said (`writing`)."""
+    return f"{url}&search_path={quote(_PATH)}"
+
+
 @asynccontextmanager
 async def writing(url: str, seed: int = 1) -> AsyncIterator[Writer]:
     """A connection whose now() is what the writer says."""
@@ -151,7 +156,7 @@ class Audited(World):
         today = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
         days = [today - timedelta(days=2), today - timedelta(days=1), today]
         await self.sql("select audit_log_ensure_partitions($1, 1)", days[0].date())  # the second has none
-        clocked = make_database(f"{self.url}&search_path={quote(_PATH)}")
+        clocked = make_database(clocked_url(self.url))
         checkpoints = AuditCheckpoints(clocked, CheckpointSigner(SECRET), None, every_seconds=300)
         lanes = [uuid7() for _ in range(writers)]
         async with writing(self.url, seed) as writer:

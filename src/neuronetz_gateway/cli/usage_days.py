@@ -13,7 +13,7 @@ from neuronetz_gateway.cli import output, parsing
 from neuronetz_gateway.cli.records import Record
 from neuronetz_gateway.domain.day_range import AskedDays
 from neuronetz_gateway.errors import InvalidRequestError
-from neuronetz_gateway.repositories.audit_log import ModelUsage
+from neuronetz_gateway.repositories.usage_sums import ModelUsage
 from neuronetz_gateway.services.usage import PeriodUsage, UsageOverview
 
 SHOWN_DAYS = 14

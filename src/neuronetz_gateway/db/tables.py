@@ -291,6 +291,28 @@ audit_carried = Table(
     CheckConstraint(_PERIOD, name="audit_carried_period_check"),
 )
 
+usage_days = Table(
+    "usage_days",
+    metadata,
+    Column("tenant_id", Uuid, ForeignKey("tenants.id", ondelete="CASCADE"), nullable=False),
+    Column("recorded_on", Date, nullable=False),
+    Column("local_day", Date, nullable=False),
+    Column("api_key_id", Uuid),
+    Column("model", Text, nullable=False),
+    Column("requests", BigInteger, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("charged_tokens", BigInteger, nullable=False),
+    Index("usage_days_tenant_id_local_day_idx", "tenant_id", "local_day"),
+)
+
+usage_closed = Table(
+    "usage_closed",
+    metadata,
+    Column("tenant_id", Uuid, ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True),
+    Column("before", Date, nullable=False),
+)
+
 prompt_log = Table(
     "prompt_log",
     metadata,

@@ -36,6 +36,7 @@ WATCHED_EVENTS = (
     "reservation_in_doubt",
     "retention_failed",
     "settlement_lost",
+    "usage_failed",
 )
 
 

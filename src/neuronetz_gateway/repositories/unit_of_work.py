@@ -22,6 +22,7 @@ from neuronetz_gateway.repositories.processes import Processes
 from neuronetz_gateway.repositories.prompt_log import PromptLogs
 from neuronetz_gateway.repositories.revocations import Revocations
 from neuronetz_gateway.repositories.tenants import Tenants
+from neuronetz_gateway.repositories.usage_sums import UsageSums
 
 
 class UnitOfWork:
@@ -44,6 +45,7 @@ class UnitOfWork:
         self.adjustments = Adjustments(connection)
         self.processes = Processes(connection)
         self.partitions = Partitions(connection)
+        self.usage_sums = UsageSums(connection)
 
 
 @asynccontextmanager

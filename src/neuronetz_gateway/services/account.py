@@ -22,8 +22,8 @@ from neuronetz_gateway.errors import (
     UnavailableError,
 )
 from neuronetz_gateway.repositories.api_keys import KeyRecord
-from neuronetz_gateway.repositories.audit_log import ModelUsage
 from neuronetz_gateway.repositories.unit_of_work import UnitOfWork, unit_of_work
+from neuronetz_gateway.repositories.usage_sums import ModelUsage, UsageDays
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +146,7 @@ async def _account(uow: UnitOfWork, principal: Principal, seen: Seen) -> Account
     budgets = await uow.budget_usage.current(tenant_id, "tenant", tenant_id, windows)
     budgets += await uow.budget_usage.current(tenant_id, "key", key_id, windows)
     day = seen.at.astimezone(ZoneInfo(principal.time_zone)).date()
-    used = await uow.audit_log.usage(
-        tenant_id, since=windows.day, time_zone=principal.time_zone, api_key_id=principal.api_key_id
-    )
+    used = await uow.usage_sums.by_model(UsageDays(tenant_id, principal.time_zone, windows.day), key_id)
     today = [usage for usage in used if usage.day == day]
     return Account(
         principal=principal,

@@ -1,4 +1,4 @@
-"""Builds what keeps the audit log: its checkpoints, its retention, its verifier."""
+"""Builds what keeps the audit log: its checkpoints, its retention, its verifier, the sums of usage."""
 
 import sys
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from neuronetz_gateway.services.audit_retention import AuditRetention
 from neuronetz_gateway.services.audit_verification import AuditVerifier
 from neuronetz_gateway.services.checkpoint_sinks import sink_of
 from neuronetz_gateway.services.upkeep import Chore, Upkeep
+from neuronetz_gateway.services.usage_closing import UsageClosing
 from neuronetz_gateway.settings import Settings
 
 _AUDIT_DAYS_AHEAD = 7
@@ -69,8 +70,9 @@ def _upkeep(
     jitter: Callable[[], float],
     happened: Callable[[str], None],
 ) -> Upkeep:
-    making, purging, dropping = (_patient(settings) for _ in range(3))
+    making, purging, dropping, closing = (_patient(settings) for _ in range(4))
     retention = AuditRetention(dropping, checkpoints, days=settings.audit_retention_days, happened=happened)
+    usage = UsageClosing(closing, happened=happened)
 
     async def make_partitions() -> None:
         async with unit_of_work(making) as uow:
@@ -93,6 +95,7 @@ def _upkeep(
         Chore("partitions", make_partitions, _HOUR_SECONDS, _MINUTE_SECONDS, making.aclose),
         Chore("prompt_purge", purge_prompts, _MINUTE_SECONDS, _MINUTE_SECONDS, purging.aclose),
         Chore("checkpoint", checkpoints.round, every, _MINUTE_SECONDS),
+        Chore("usage", usage.round, _HOUR_SECONDS, _MINUTE_SECONDS, closing.aclose),
         Chore("retention", retention.round, _HOUR_SECONDS, _MINUTE_SECONDS, dropping.aclose),
     )
     last = Chore("checkpoint", last_checkpoint, every, _MINUTE_SECONDS)

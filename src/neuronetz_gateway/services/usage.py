@@ -11,8 +11,8 @@ from neuronetz_gateway.domain.api_key import ApiKey
 from neuronetz_gateway.domain.budget import BudgetUsage, windows_at
 from neuronetz_gateway.domain.day_range import AskedDays, DayRange
 from neuronetz_gateway.domain.tenant import Tenant
-from neuronetz_gateway.repositories.audit_log import KeyUsage, ModelUsage
 from neuronetz_gateway.repositories.unit_of_work import UnitOfWork, unit_of_work
+from neuronetz_gateway.repositories.usage_sums import KeyUsage, ModelUsage, UsageDays
 
 _MOST_KEYS = 20
 
@@ -77,7 +77,8 @@ class UsageReport:
         if key is not None:
             budgets += await uow.budget_usage.current(tenant.id, "key", key.id, windows)
         of_key: UUID | None = None if key is None else key.id
-        days = await uow.audit_log.usage(tenant.id, since=windows.month, time_zone=tenant.time_zone, api_key_id=of_key)
+        month = UsageDays(tenant.id, tenant.time_zone, windows.month)
+        days = await uow.usage_sums.by_model(month, of_key)
         today = now.astimezone(ZoneInfo(tenant.time_zone)).date()
         return UsageOverview(
             tenant=tenant,
@@ -91,13 +92,9 @@ class UsageReport:
 
 
 async def _period(uow: UnitOfWork, tenant: Tenant, of_key: UUID | None, days: DayRange) -> PeriodUsage:
-    since, until = days.moments(tenant.time_zone)
-    by_day = await uow.audit_log.usage(
-        tenant.id, since=since, until=until, time_zone=tenant.time_zone, api_key_id=of_key
-    )
-    by_key = (
-        await uow.audit_log.usage_by_key(tenant.id, since=since, until=until, most=_MOST_KEYS) if of_key is None else ()
-    )
+    of = UsageDays(tenant.id, tenant.time_zone, *days.moments(tenant.time_zone))
+    by_day = await uow.usage_sums.by_model(of, of_key)
+    by_key = await uow.usage_sums.by_key(of, _MOST_KEYS) if of_key is None else ()
     return PeriodUsage(days, tuple(by_day), tuple(by_key))
 
 

@@ -4,7 +4,7 @@ import asyncio
 import csv
 import re
 from contextlib import redirect_stdout
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 
@@ -12,12 +12,18 @@ import pytest
 
 from neuronetz_gateway.cli.usage_days import asked_days, print_period
 from neuronetz_gateway.domain.day_range import AskedDays, DayRange
-from neuronetz_gateway.repositories.audit_log import KeyUsage, ModelUsage
+from neuronetz_gateway.repositories.usage_sums import KeyUsage, ModelUsage
 from neuronetz_gateway.services.usage import PeriodUsage
 from tests.support.commands import Terminal, command
 from tests.support.stores import Stores
 
 TODAY = datetime.now(UTC).date()
+
+
+@pytest.fixture
+def today() -> date:
+    """Of the test: a run that goes on past midnight has two."""
+    return datetime.now(UTC).date()
 
 
 @pytest.fixture
@@ -50,18 +56,18 @@ def prefixes(env_file: Path, stores: Stores) -> tuple[str, str]:
     return first, second
 
 
-def test_usage_is_shown_by_day_model_and_key(env_file: Path, prefixes: tuple[str, str]) -> None:
+def test_usage_is_shown_by_day_model_and_key(env_file: Path, prefixes: tuple[str, str], today: date) -> None:
     first, second = prefixes
     document = command("show-usage", "--tenant", "acme", "--json", env_file=env_file).document["period"]
-    assert (document["from"], document["to"]) == (str(TODAY - timedelta(days=13)), str(TODAY))
+    assert (document["from"], document["to"]) == (str(today - timedelta(days=13)), str(today))
     days = [(day["date"], day["model"], day["charged_tokens"]) for day in document["days"]]
-    before = str(TODAY - timedelta(days=3))
-    assert days == [(before, "llama3:latest", 200), (before, "qwen3:latest", 800), (str(TODAY), "qwen3:latest", 400)]
+    before = str(today - timedelta(days=3))
+    assert days == [(before, "llama3:latest", 200), (before, "qwen3:latest", 800), (str(today), "qwen3:latest", 400)]
     assert document["keys"] == [{"key": first, "name": "one", "requests": 3, "charged_tokens": 1400}]
 
     lines = command("show-usage", "--key", first, "--days", "2", "--csv", env_file=env_file)
     (row,) = csv.DictReader(StringIO(lines.out))
-    assert (row["tenant"], row["key"], row["date"]) == ("acme", first, str(TODAY))
+    assert (row["tenant"], row["key"], row["date"]) == ("acme", first, str(today))
     assert (row["requests"], row["charged_tokens"]) == ("1", "400")
 
     words = ("show-usage", "--tenant", "acme", "--from", before, "--to", before, "--json")
