@@ -1,3 +1,5 @@
+drop index audit_log_request_id_idx
+-- ;;
 drop trigger tenants_usage on tenants
 -- ;;
 drop function usage_forget_r1

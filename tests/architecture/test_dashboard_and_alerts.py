@@ -35,7 +35,10 @@ VALUES = {
     "job": {"neuronetz-gateway"},
 }
 # Names of events that are put together from one of these stems.
-STEMS = {"_lost": ("settlement", "refusal"), "_failed": ("checkpoint", "partitions", "prompt_purge", "retention", "usage")}
+STEMS = {
+    "_lost": ("settlement", "refusal"),
+    "_failed": ("checkpoint", "partitions", "prompt_purge", "retention", "usage"),
+}
 
 
 def expressions() -> Iterator[tuple[str, str]]:

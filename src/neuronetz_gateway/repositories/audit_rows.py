@@ -70,9 +70,10 @@ class AuditFilter:
 
 
 _NAMES = tuple(field.name for field in fields(AuditRow))
+# Those that are made ahead of time have no page yet.
 _DAYS = text(
     "select to_date(right(c.relname, 8), 'YYYYMMDD') as day from pg_inherits i join pg_class c on c.oid = i.inhrelid"
-    " where i.inhparent = 'audit_log'::regclass and c.relname ~ '^audit_log_[0-9]{8}$'"
+    " where i.inhparent = 'audit_log'::regclass and c.relname ~ '^audit_log_[0-9]{8}$' and pg_relation_size(c.oid) > 0"
     " union select distinct recorded_on from audit_log_default order by day"
 )
 _ESTIMATE = text(
@@ -84,7 +85,8 @@ _ESTIMATE = text(
 class AuditRows:
     """Reads day by day, so that no more than one partition is looked into at a time, in the order of its own index.
 
-    Ids are made in the order of time, to the millisecond: by them rows of a day stand as requests came.
+    One request alone is looked for in all days at once. Ids are made in the order of time, to the millisecond: by them
+    rows of a day stand as requests came.
     """
 
     def __init__(self, connection: AsyncConnection) -> None:
@@ -96,9 +98,12 @@ class AuditRows:
 
     async def newest(self, wanted: AuditFilter, limit: int) -> list[AuditRow]:
         """The newest rows first, `limit` at most."""
+        if wanted.request is not None:  # an index of its own finds the few there are, in all days at once
+            statement = _rows(wanted).order_by(*_newest_first(wanted)).limit(limit)
+            return [_row(row) for row in (await self._connection.execute(statement)).all()]
         found: list[AuditRow] = []
         for day in reversed(await self._days()):
-            statement = _rows(wanted, day).order_by(*_newest_first(wanted)).limit(limit - len(found))
+            statement = _of_day(wanted, day).order_by(*_newest_first(wanted)).limit(limit - len(found))
             found += [_row(row) for row in (await self._connection.execute(statement)).all()]
             if len(found) >= limit:
                 break
@@ -107,17 +112,21 @@ class AuditRows:
     async def stream(self, wanted: AuditFilter) -> AsyncGenerator[list[AuditRow], None]:
         """All rows, the oldest first, some at a time: a cursor of the server keeps the rest."""
         for day in await self._days():
-            statement = _rows(wanted, day).order_by(audit_log.c.id).execution_options(yield_per=_AT_ONCE)
+            statement = _of_day(wanted, day).order_by(audit_log.c.id).execution_options(yield_per=_AT_ONCE)
             async with self._connection.stream(statement) as result:
                 async for part in result.partitions():
                     yield [_row(row) for row in part]
 
     async def _days(self) -> list[date]:
-        """The days that have a partition, with those of rows that came for want of one into the default."""
+        """The days that have rows in a partition of their own, with those of rows that came into the default one."""
         return list((await self._connection.execute(_DAYS)).scalars())
 
 
-def _rows(wanted: AuditFilter, day: date) -> Select[Any]:
+def _of_day(wanted: AuditFilter, day: date) -> Select[Any]:
+    return _rows(wanted).where(audit_log.c.recorded_on == day)
+
+
+def _rows(wanted: AuditFilter) -> Select[Any]:
     named = {"tenant": tenants.c.name, "key": api_keys.c.prefix}
     columns = [named[name].label(name) if name in named else audit_log.c[name] for name in _NAMES]
     return (
@@ -127,7 +136,7 @@ def _rows(wanted: AuditFilter, day: date) -> Select[Any]:
                 api_keys, api_keys.c.id == audit_log.c.api_key_id
             )
         )
-        .where(audit_log.c.recorded_on == day, *_conditions(wanted))
+        .where(*_conditions(wanted))
     )
 
 
