@@ -16,7 +16,7 @@ from neuronetz_gateway.embedded.valkey import EmbeddedValkey
 from tests.support.fake_ollama import FakeOllama
 from tests.support.forks import Zygote
 from tests.support.memory_folder import has_memory_to_spare, memory_folder
-from tests.support.spreading import WholeFiles, place_of, room_of, unit_of, wants_to_be_alone
+from tests.support.spreading import WholeFiles, places, room_of, unit_of, wants_to_be_alone
 from tests.support.stores import Kept, Stores, asyncpg_dsn
 
 _numbers = itertools.count(1)
@@ -40,7 +40,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> WholeFile
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if room_of(config) is not None:
         with_alone = {unit_of(item.nodeid) for item in items if wants_to_be_alone(item)}
-        items.sort(key=lambda item: place_of(item.nodeid, with_alone))
+        place = places(list(dict.fromkeys(unit_of(item.nodeid) for item in items)), with_alone)
+        items.sort(key=lambda item: place[unit_of(item.nodeid)])
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # outside of the time-out: waiting for room is no part of the test

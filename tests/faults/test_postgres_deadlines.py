@@ -19,7 +19,7 @@ from tests.support.gateways import make_settings, write_env_file
 from tests.support.stores import Stores
 
 SLACK = 3
-CONNECT, STATEMENT, PATIENCE = 0.5, 0.5, 0.3
+CONNECT, STATEMENT, PATIENCE = 1.0, 0.5, 0.3
 MIGRATING = 3
 
 

@@ -12,6 +12,8 @@ from xdist.scheduler.loadscope import LoadScopeScheduling  # type: ignore[import
 
 # Together, since their last test looks at what all of them have shown.
 _TOGETHER = "tests/conformance/"
+# They take a core for themselves, kill, time what happens: three at once are not what any of them is about.
+_DEMANDING = ("tests/faults/", "tests/hostile/")
 # Many small files, so they come last: no worker then waits for long for another's last file.
 _LAST = ("tests/unit/", "tests/architecture/")
 # Files of which a test wants to be alone come among those: it then waits for a short test of another worker.
@@ -36,15 +38,19 @@ def unit_of(nodeid: str) -> str:
     return _TOGETHER if nodeid.startswith(_TOGETHER) else nodeid.partition("::")[0]
 
 
-def place_of(nodeid: str, with_alone: Collection[str] = ()) -> str:
-    """By what to sort the tests of a run: what comes late stands behind all others, which keep their order.
+def places(units: Collection[str], with_alone: Collection[str] = ()) -> dict[str, tuple[int, float, str]]:
+    """By what to sort units, which come in their order: demanding ones evenly among the rest, then what comes late.
 
-    `with_alone` are the units in which a test wants to be alone.
+    `with_alone` are those in which a test wants to be alone.
     """
-    unit = unit_of(nodeid)
-    if unit in with_alone:
-        return _AMONG_THE_LAST
-    return unit if nodeid.startswith(_LAST) else ""
+    late = {unit: _AMONG_THE_LAST if unit in with_alone else unit for unit in units if unit.startswith(_LAST)}
+    late |= dict.fromkeys(with_alone, _AMONG_THE_LAST)
+    found = {unit: (1, 0.0, place) for unit, place in late.items()}
+    early = [unit for unit in units if unit not in late]
+    for kind in (True, False):
+        alike = [unit for unit in early if unit.startswith(_DEMANDING) is kind]
+        found |= {unit: (0, (number + 0.5) / len(alike), unit) for number, unit in enumerate(alike)}
+    return found
 
 
 class Room:

@@ -9,7 +9,7 @@ from threading import Event
 
 import pytest
 
-from tests.support.spreading import Room, place_of, unit_of
+from tests.support.spreading import Room, places, unit_of
 
 SECONDS = 30
 QUIET_SECONDS = 0.1
@@ -94,17 +94,23 @@ def test_a_file_goes_to_one_worker_and_all_of_conformance_too() -> None:
     assert len({unit_of(f"tests/conformance/{name}.py::test_one") for name in ("test_ollama", "test_page")}) == 1
 
 
+def in_order(units: list[str], *with_alone: str) -> list[str]:
+    place = places(units, with_alone)
+    return sorted(units, key=lambda unit: place[unit])
+
+
 def test_what_is_quick_comes_last() -> None:
     files = ["tests/architecture/test_floors.py", "tests/gateway/test_sdks.py", "tests/unit/cli/test_main.py"]
-    assert min(files, key=place_of) == "tests/gateway/test_sdks.py"
+    assert in_order(files)[0] == "tests/gateway/test_sdks.py"
 
 
 def test_files_of_tests_that_want_to_be_alone_come_among_the_many_small_ones() -> None:
-    files = [
-        "tests/unit/surfaces/test_a.py",
-        "tests/gateway/test_b.py::test",
-        "tests/unit/domain/test_c.py",
-        "tests/d.py",
-    ]
-    order = sorted(files, key=lambda each: place_of(each, {"tests/gateway/test_b.py"}))
-    assert order == ["tests/d.py", "tests/unit/domain/test_c.py", "tests/gateway/test_b.py::test", files[0]]
+    files = ["tests/unit/surfaces/test_a.py", "tests/gateway/test_b.py", "tests/unit/domain/test_c.py", "tests/d.py"]
+    order = in_order(files, "tests/gateway/test_b.py")
+    assert order == ["tests/d.py", "tests/unit/domain/test_c.py", "tests/gateway/test_b.py", files[0]]
+
+
+def test_demanding_files_stand_evenly_among_the_others() -> None:
+    """All of tests/faults once ran at the start, on all workers at once, and timed each other."""
+    files = ["tests/faults/a.py", "tests/faults/b.py", *(f"tests/gateway/{name}.py" for name in "cdefgh")]
+    assert [file[6] for file in in_order(files)] == list("gfgggfgg")
