@@ -1,7 +1,6 @@
 """The real servers that the tests run against, started once a session."""
 
 import asyncio
-import itertools
 import os
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
@@ -13,13 +12,12 @@ import structlog
 from neuronetz_gateway.db.migrating import migrate
 from neuronetz_gateway.embedded.postgres import EmbeddedPostgres
 from neuronetz_gateway.embedded.valkey import EmbeddedValkey
+from tests.support.databases import Databases
 from tests.support.fake_ollama import FakeOllama
 from tests.support.forks import Zygote
 from tests.support.memory_folder import has_memory_to_spare, memory_folder
 from tests.support.spreading import WholeFiles, places, room_of, unit_of, wants_to_be_alone
 from tests.support.stores import Kept, Stores, asyncpg_dsn
-
-_numbers = itertools.count(1)
 
 # structlog's own default draws tracebacks with all locals, which holds the event loop for a second
 structlog.configure(
@@ -97,15 +95,18 @@ def template_database(postgres: EmbeddedPostgres, as_superuser: Callable[[str], 
     return "template_gateway"
 
 
+@pytest.fixture(scope="session")
+def databases(postgres: EmbeddedPostgres, template_database: str) -> Iterator[Databases]:
+    made = Databases(asyncpg_dsn(postgres.url_of("postgres", role="postgres")), template_database, "test")
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def database_url(
-    postgres: EmbeddedPostgres, template_database: str, as_superuser: Callable[[str], None]
-) -> Iterator[str]:
-    name = f"test_{os.getpid()}_{next(_numbers)}"
-    # Of so small a template files are copied in half the time that pages take through the log.
-    as_superuser(f"CREATE DATABASE {name} TEMPLATE {template_database} STRATEGY file_copy OWNER gateway")
+def database_url(postgres: EmbeddedPostgres, databases: Databases) -> Iterator[str]:
+    name = databases.take()
     yield postgres.url_of(name)
-    as_superuser(f"DROP DATABASE {name} WITH (FORCE)")
+    databases.drop(name)
 
 
 @pytest.fixture

@@ -72,7 +72,9 @@ async def test_migrations_go_back_and_forth_under_load(
 ) -> None:
     """On an older schema this release serves nobody, as it cannot; on its own again it does, without a restart."""
     tenancy = await make_tenancy(management)
-    async with live_gateway(stores, ollama.base_url, ledger_timeout_s=1, database_statement_timeout_s=2) as gateway:
+    async with live_gateway(
+        stores, ollama.base_url, ledger_timeout_s=1, database_statement_timeout_s=2, database_connect_timeout_s=2
+    ) as gateway:
         load = Load(gateway, tenancy.key)
         running = asyncio.create_task(load.run())
         for revision in revisions:

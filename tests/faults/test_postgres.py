@@ -32,7 +32,13 @@ SLACK = 3
 RUNNING = 3
 ASKED = 12
 # As in production, where other tests are patient.
-TIMES: dict[str, Any] = {"ledger_timeout_s": 0.9, "database_statement_timeout_s": 2, "heartbeat_s": 1, "lease_s": 30}
+TIMES: dict[str, Any] = {
+    "ledger_timeout_s": 0.9,
+    "database_statement_timeout_s": 2,
+    "database_connect_timeout_s": 2,
+    "heartbeat_s": 1,
+    "lease_s": 30,
+}
 EVERY_DAY = (
     "killed",
     "frozen",

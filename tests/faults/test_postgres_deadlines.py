@@ -106,7 +106,8 @@ async def test_no_command_waits_for_ever(
     proxy.hang()
     url = through(proxy, database_url)
     env_file = write_env_file(
-        tmp_path / "gateway.env", make_settings(Stores(url, stores.redis_url), "http://127.0.0.1:9")
+        tmp_path / "gateway.env",
+        make_settings(Stores(url, stores.redis_url), "http://127.0.0.1:9", database_connect_timeout_s=2),
     )
     took = await asyncio.gather(*(_refused(way, url) for way in (migrate, current_revision)))
     done = await command_fork(zygote, tmp_path, "list-tenants", env_file=env_file)

@@ -31,7 +31,12 @@ FIRST_SECONDS, BACK_SECONDS, SLACK = 1, 5, 3
 WARM_SECONDS = 2.0
 LOOK_SECONDS = 0.1
 GAP_SECONDS = 0.25
-TIMES = {"ledger_timeout_s": 0.9, "database_statement_timeout_s": 2, "redis_timeout_s": 0.25}
+TIMES = {
+    "ledger_timeout_s": 0.9,
+    "database_statement_timeout_s": 2,
+    "database_connect_timeout_s": 2,
+    "redis_timeout_s": 0.25,
+}
 
 
 @dataclass(slots=True)
@@ -151,7 +156,7 @@ async def test_an_outage_under_load_costs_no_memory_and_no_stream(
     assert went_up <= LANES, "only what had been reserved when it began"
     assert len(refused) > 100
     assert first < FIRST_SECONDS * SLACK
-    assert hundredths[98] < FIRST_SECONDS
+    assert hundredths[98] < FIRST_SECONDS * SLACK
     assert back < BACK_SECONDS * SLACK
     assert grown <= MEMORY_MIB
     (sums,) = await stores.fetch(

@@ -30,6 +30,7 @@ TIMES = {
     "redis_timeout_s": 0.25,
     "ledger_timeout_s": 0.9,
     "database_statement_timeout_s": 2,
+    "database_connect_timeout_s": 2,
     "upstream_connect_timeout_s": 1,
     "upstream_first_byte_timeout_s": 3,
     "upstream_record_timeout_s": 3,

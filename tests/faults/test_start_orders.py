@@ -62,7 +62,13 @@ async def _key(direct: Stores, ollama: FakeOllama) -> str:
 
 async def _started_before(faulty: FaultyStores, order: tuple[str, ...], ollama: FakeOllama, tmp_path: Path) -> float:
     """How long after the last of them it is ready, having served nothing before; then it serves."""
-    settings = make_settings(faulty.stores, faulty.upstream_url, ledger_timeout_s=2, database_statement_timeout_s=2)
+    settings = make_settings(
+        faulty.stores,
+        faulty.upstream_url,
+        ledger_timeout_s=2,
+        database_statement_timeout_s=2,
+        database_connect_timeout_s=2,
+    )
     env_file, port = write_env_file(tmp_path / "gateway.env", settings), free_port()
     base_url = f"http://127.0.0.1:{port}"
     for proxy in faulty.proxies.values():

@@ -45,6 +45,7 @@ def make_settings(stores: Stores, upstream_url: str, **changes: Any) -> Settings
         "default_concurrent": None,
         "redis_timeout_s": 2,
         "database_statement_timeout_s": 10,
+        "database_connect_timeout_s": 10,
         "ledger_timeout_s": 10,
         "drain_accept_s": 0,  # nobody in front of these has to turn away first
         "model_facts_refresh_s": 0,  # what the upstream saw is then what the requests caused, nothing else
