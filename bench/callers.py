@@ -4,7 +4,7 @@ import asyncio
 import re
 import time
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from bench.load import Load
@@ -36,7 +36,7 @@ class Caller(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
         if not self.done.done():
-            self._tally.failed += 1
+            self._tally.failures["connection lost"] += 1
             self.done.set_result(None)
 
     def data_received(self, data: bytes) -> None:
@@ -77,7 +77,8 @@ class Caller(asyncio.Protocol):
     def _answered(self) -> None:
         tally, load = self._tally, self._load
         tally.answers += 1
-        tally.failed += load.status not in {0, self._status}
+        if load.status not in {0, self._status}:
+            tally.failures[str(self._status)] += 1
         tally.latency.append(time.monotonic_ns() - self.began)
         over = self._loop.time() >= self._until or (load.most and tally.answers + load.connections > load.most)
         if load.once or over:
@@ -90,7 +91,7 @@ class Caller(asyncio.Protocol):
             self._ask()
 
 
-async def run_callers(load: Load) -> dict[str, float]:
+async def run_callers(load: Load) -> dict[str, Any]:
     """Opens all connections, waits for the last answer; raises TimeoutError where that never comes."""
     parts, loop, tally, requests = urlsplit(load.url), asyncio.get_running_loop(), Tally(), load.requests()
     began, callers = loop.time(), []
@@ -106,5 +107,5 @@ async def run_callers(load: Load) -> dict[str, float]:
     seconds = loop.time() - began
     for caller in callers:
         note_records(tally, caller.began, caller.reads)
-    counts = {"answers": tally.answers, "failed": tally.failed, "records": tally.records}
-    return counts | {"seconds": seconds} | shares(load, tally)
+    failed = {"failed": tally.failures.total(), "failures": dict(tally.failures)}
+    return {"answers": tally.answers, "records": tally.records, "seconds": seconds} | failed | shares(load, tally)

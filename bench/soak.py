@@ -81,7 +81,7 @@ def main() -> None:
     for name, figure in found.items():
         print(f"{name}: {figure:,.1f}")
     for name, came in zip(("streams", "small"), told, strict=True):
-        print(f"{name}: {came['answers']:,} answers, {came['failed']} failed")
+        print(f"{name}: {came['answers']:,} answers, {came['failed']} failed {came.get('failures') or ''}")
     file = results.save("soak", {"minutes": given.minutes, **found, "loads": told, "samples": samples})
     print(f"written to {file}, {chart.draw_memory(samples, given.chart or file.with_suffix('.png'))}")
 

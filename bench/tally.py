@@ -1,6 +1,7 @@
 """What callers saw of the answers: times, records, their percentiles."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -14,7 +15,7 @@ class Tally:
     """What all callers saw; times in nanoseconds."""
 
     answers: int = 0
-    failed: int = 0
+    failures: Counter[str] = field(default_factory=Counter)  # by status, or by what came instead of an answer
     records: int = 0
     latency: list[int] = field(default_factory=list)  # to the last byte
     first: list[int] = field(default_factory=list)  # to the first record
