@@ -26,9 +26,9 @@ quickstart *arguments: setup
 dev: setup
     .venv/bin/neuronetz-gateway serve
 
-# all tests with coverage, on two cores; `just test -n 0 tests/unit` for some of them in one process
+# all tests with coverage, three at a time for two cores, since a third of a test is waiting; `just test -n 0 tests/unit` for some of them in one process
 test *arguments: setup
-    .venv/bin/pytest -n 2 --cov --cov-report=term {{arguments}}
+    .venv/bin/pytest -n 3 --cov --cov-report=term {{arguments}}
 
 # all tests, at the sizes of the full run too
 test-full *arguments: setup

@@ -12,7 +12,7 @@ from xdist.scheduler.loadscope import LoadScopeScheduling  # type: ignore[import
 
 # Together, since their last test looks at what all of them have shown.
 _TOGETHER = "tests/conformance/"
-# They take a core for themselves, kill, time what happens: three at once are not what any of them is about.
+# They take a core for themselves, kill, time what happens: one of them at a time is enough for a machine.
 _DEMANDING = ("tests/faults/", "tests/hostile/")
 # Many small files, so they come last: no worker then waits for long for another's last file.
 _LAST = ("tests/unit/", "tests/architecture/")
@@ -54,20 +54,22 @@ def places(units: Collection[str], with_alone: Collection[str] = ()) -> dict[str
 
 
 class Room:
-    """Where tests run: several at once, or one alone.
+    """Where tests run: several at once, of demanding ones one at a time, or one alone.
 
     Its locks are the kernel's, so a worker that dies leaves none behind. Whoever wants it alone keeps the door until
     the others are out; without the door they would come back in, test after test.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._door, self._floor = folder / "door.lock", folder / "floor.lock"
+        self._door, self._floor, self._bench = (folder / f"{name}.lock" for name in ("door", "floor", "bench"))
         self._inside: ExitStack | None = None
 
     @contextmanager
-    def entered(self, *, alone: bool, stays: bool = False) -> Iterator[None]:
+    def entered(self, *, alone: bool, stays: bool = False, demanding: bool = False) -> Iterator[None]:
         """Waits until there is room; held until left, or on to the next test if that wants to be alone too."""
         inside, self._inside = self._inside or self._enter(alone), None
+        if demanding and not alone:
+            inside.enter_context(_locked(self._bench, fcntl.LOCK_EX))
         try:
             yield
         finally:
@@ -97,6 +99,10 @@ def room_of(config: pytest.Config) -> Room | None:
     if _ROOM not in config.stash:
         config.stash[_ROOM] = Room(Path(config.getoption("basetemp")).parent)
     return config.stash[_ROOM]
+
+
+def is_demanding(item: pytest.Item) -> bool:
+    return item.nodeid.startswith(_DEMANDING)
 
 
 def wants_to_be_alone(item: pytest.Item | None) -> bool:

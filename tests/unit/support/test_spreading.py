@@ -23,12 +23,12 @@ def enter(tmp_path: Path) -> Iterator[Enter]:
     leaving: list[Event] = []
     with ThreadPoolExecutor(8) as workers:
 
-        def entering(*, alone: bool) -> tuple[Event, Event]:
+        def entering(*, alone: bool, demanding: bool = False) -> tuple[Event, Event]:
             inside, leave = Event(), Event()
             leaving.append(leave)
 
             def work() -> None:
-                with Room(tmp_path).entered(alone=alone):
+                with Room(tmp_path).entered(alone=alone, demanding=demanding):
                     inside.set()
                     leave.wait(SECONDS)
 
@@ -68,6 +68,17 @@ def test_whoever_is_alone_stays_so_for_the_next_test(enter: Enter, tmp_path: Pat
     with room.entered(alone=True, stays=False):
         assert not late.wait(QUIET_SECONDS)
     assert late.wait(SECONDS)
+
+
+def test_of_demanding_ones_one_is_in_at_a_time_beside_the_others(enter: Enter) -> None:
+    first, leave_first = enter(alone=False, demanding=True)
+    assert first.wait(SECONDS)
+    second, _ = enter(alone=False, demanding=True)
+    other, _ = enter(alone=False)
+    assert other.wait(SECONDS)
+    assert not second.wait(QUIET_SECONDS)
+    leave_first.set()
+    assert second.wait(SECONDS)
 
 
 def test_a_worker_that_dies_leaves_the_room(enter: Enter, tmp_path: Path) -> None:
