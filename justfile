@@ -26,7 +26,7 @@ quickstart *arguments: setup
 dev: setup
     .venv/bin/neuronetz-gateway serve
 
-# all tests with coverage, three at a time for two cores, since a third of a test is waiting; `just test -n 0 tests/unit` for some of them in one process
+# all tests with coverage, two at work, one that waits beside them; `just test -n 0 tests/unit` for some of them in one process
 test *arguments: setup
     .venv/bin/pytest -n 3 --cov --cov-report=term {{arguments}}
 

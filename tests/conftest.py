@@ -16,7 +16,7 @@ from tests.support.databases import Databases
 from tests.support.fake_ollama import FakeOllama
 from tests.support.forks import Zygote
 from tests.support.memory_folder import has_memory_to_spare, memory_folder
-from tests.support.spreading import WholeFiles, is_demanding, places, room_of, unit_of, wants_to_be_alone
+from tests.support.spreading import WholeFiles, places, room_of, unit_of, waits, wants_to_be_alone
 from tests.support.stores import Kept, Stores, asyncpg_dsn
 
 # structlog's own default draws tracebacks with all locals, which holds the event loop for a second
@@ -48,7 +48,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     if room is None:
         return (yield)
     alone, stays = wants_to_be_alone(item), wants_to_be_alone(nextitem)
-    with room.entered(alone=alone, stays=stays, demanding=is_demanding(item)):
+    with room.entered(alone=alone, stays=stays, waits=waits(item)):
         return (yield)
 
 

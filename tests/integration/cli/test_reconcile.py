@@ -14,7 +14,7 @@ from neuronetz_gateway.domain.audit import Outcome
 from neuronetz_gateway.domain.identifier import uuid7
 from neuronetz_gateway.services.budgeting import BudgetLedger
 from tests.support.commands import Done, command
-from tests.support.ledgers import completed, make_ask, running_ledger
+from tests.support.ledgers import completed, make_ask, running_ledger, until
 from tests.support.written_down import Book, caller_named, in_thread, open_book
 
 _AGAIN = (
@@ -163,6 +163,7 @@ async def test_the_sums_hold_while_requests_come_and_go(book: Book, env_file: Pa
 
     async with running_ledger(book.world.url) as one, running_ledger(book.world.url) as other:
         lanes = [asyncio.create_task(load(ledger)) for ledger in (one, other) for _ in range(20)]
+        await until(lambda: _is(served > 0))
         found = [await document(env_file) for _ in range(6)]
         stop.set()
         await asyncio.gather(*lanes)
@@ -170,3 +171,7 @@ async def test_the_sums_hold_while_requests_come_and_go(book: Book, env_file: Pa
     assert all(each["balanced"] for each in found)
     assert len({each["windows"][-1]["used_tokens"] for each in found[1:]}) > 1
     assert any(each["windows"][-1]["open"] for each in found[1:])
+
+
+async def _is(holds: bool) -> bool:
+    return holds

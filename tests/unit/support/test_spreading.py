@@ -23,12 +23,12 @@ def enter(tmp_path: Path) -> Iterator[Enter]:
     leaving: list[Event] = []
     with ThreadPoolExecutor(8) as workers:
 
-        def entering(*, alone: bool, demanding: bool = False) -> tuple[Event, Event]:
+        def entering(*, alone: bool, waits: bool = False) -> tuple[Event, Event]:
             inside, leave = Event(), Event()
             leaving.append(leave)
 
             def work() -> None:
-                with Room(tmp_path).entered(alone=alone, demanding=demanding):
+                with Room(tmp_path).entered(alone=alone, waits=waits):
                     inside.set()
                     leave.wait(SECONDS)
 
@@ -41,7 +41,7 @@ def enter(tmp_path: Path) -> Iterator[Enter]:
 
 
 def test_others_come_in_together(enter: Enter) -> None:
-    for inside, _ in [enter(alone=False) for _ in range(3)]:
+    for inside, _ in [enter(alone=False) for _ in range(2)]:
         assert inside.wait(SECONDS)
 
 
@@ -70,15 +70,17 @@ def test_whoever_is_alone_stays_so_for_the_next_test(enter: Enter, tmp_path: Pat
     assert late.wait(SECONDS)
 
 
-def test_of_demanding_ones_one_is_in_at_a_time_beside_the_others(enter: Enter) -> None:
-    first, leave_first = enter(alone=False, demanding=True)
+def test_two_are_at_work_beside_whoever_waits(enter: Enter) -> None:
+    first, leave_first = enter(alone=False)
+    second, _ = enter(alone=False)
     assert first.wait(SECONDS)
-    second, _ = enter(alone=False, demanding=True)
-    other, _ = enter(alone=False)
-    assert other.wait(SECONDS)
-    assert not second.wait(QUIET_SECONDS)
-    leave_first.set()
     assert second.wait(SECONDS)
+    third, _ = enter(alone=False)
+    waiting, _ = enter(alone=False, waits=True)
+    assert waiting.wait(SECONDS)
+    assert not third.wait(QUIET_SECONDS)
+    leave_first.set()
+    assert third.wait(SECONDS)
 
 
 def test_a_worker_that_dies_leaves_the_room(enter: Enter, tmp_path: Path) -> None:
