@@ -18,6 +18,7 @@ _DEMANDING = ("tests/faults/", "tests/hostile/")
 # They wait for a window, a lease, a time-out to pass and take a tenth of a core meanwhile.
 _WAITING = (
     "tests/faults/test_kills_and_slots.py",
+    "tests/faults/test_postgres_deadlines.py",
     "tests/faults/test_silence.py",
     "tests/faults/test_slow_readers.py",
     "tests/faults/test_unknown_commits.py",
