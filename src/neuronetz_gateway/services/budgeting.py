@@ -116,8 +116,9 @@ class BudgetLedger:
         Raises BudgetExceededError, StalePrincipalError (read the principal anew), UnavailableError (whatever else:
         nothing is held then, or is released by this ledger).
         """
-        registered = self._life.registered or await self._life.until_registered(self._answer_within_seconds)
-        if not (registered and self._open):
+        if self._open and not self._life.registered:
+            await self._life.until_registered(self._answer_within_seconds)
+        if not (self._open and self._life.registered):
             raise UnavailableError("The budget ledger is not available.")
         self._ledger.check_reserving()
         windows = windows_at(ask.admitted_at, principal.time_zone)

@@ -75,16 +75,14 @@ class ProcessLife:
         except UnavailableError as error:
             _log.warning("process_not_forgotten", error=str(error.__cause__))
 
-    async def until_registered(self, within_seconds: float) -> bool:
-        """Whether Postgres knows this process; waits for its answer where a new id has just been taken.
+    async def until_registered(self, within_seconds: float) -> None:
+        """Where a new id has just been taken, waits for what Postgres says of it; `registered` tells then.
 
         The callers of what was cut ask again at once, sooner than the new id can be on the list.
         """
-        if not self.registered:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(within_seconds):
-                    await self._answered.wait()
-        return self.registered
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_seconds):
+                await self._answered.wait()
 
     def declared_dead(self, process_id: UUID) -> None:
         """Takes a new id, registers it at once; synchronous. An id that is given up already changes nothing."""
