@@ -1,11 +1,13 @@
 """One request of a caller's connection, its answer written as HTTP/1.1."""
 
+from typing import cast
 from urllib.parse import unquote
 
 from starlette.types import Message, Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from neuronetz_gateway.http.caller_transport import CallerTransport
+from neuronetz_gateway.http.direct_writer import DirectWriter, offer
 
 _WITHOUT_BODY = frozenset({204, 304})
 _LINE = b"\r\n"
@@ -64,6 +66,7 @@ class AnswerCycle(RequestResponseCycle):
         if self.chunked_encoding is None and self.scope["method"] != "HEAD" and status not in _WITHOUT_BODY:
             self.chunked_encoding = True
             lines.append(b"transfer-encoding: chunked\r\n")
+            offer(cast("Scope", self.scope), DirectWriter(self.transport, self.flow))
         head = b"".join(lines)
         if len(head.translate(None, _CONTROLS)) != len(head) - len(_LINE) * len(lines):
             raise RuntimeError("A field of the answer holds what could end it.")

@@ -1,10 +1,11 @@
 """One answer of the model server passing through to its caller."""
 
 import httpx
-from starlette.types import Send
+from starlette.types import Scope, Send
 
 from neuronetz_gateway.domain.audit import Outcome
 from neuronetz_gateway.errors import GatewayError
+from neuronetz_gateway.http.direct_writer import DirectWriter, writer_of
 from neuronetz_gateway.http.ending import (
     cut_short,
     failed_midway,
@@ -19,6 +20,7 @@ from neuronetz_gateway.http.upstream_errors import failure_of
 from neuronetz_gateway.surfaces.surface import Meter, StreamEditor
 from neuronetz_gateway.surfaces.whole_records import WholeRecords
 from neuronetz_gateway.upstream.headers import response_headers
+from neuronetz_gateway.upstream.reply import Reply
 
 _LONGEST_END = 4  # bytes that end a record; of what was sent no more is kept, since its caller may be slow to take it
 
@@ -38,19 +40,22 @@ class Passage:
     tell the caller that the answer was broken (PROMISES S3).
     """
 
-    def __init__(self, exchange: Exchange, response: httpx.Response, send: Send) -> None:
+    def __init__(self, exchange: Exchange, response: httpx.Response, scope: Scope, send: Send) -> None:
         inference = exchange.endpoint.inference
-        self.exchange, self.response, self.send = exchange, response, send
+        self.exchange, self.response, self.scope, self.send = exchange, response, scope, send
+        self.writer: DirectWriter | None = None
         self.meter: Meter | None = inference.new_meter(exchange.call) if inference else None
         self.editor: StreamEditor | None = inference.new_editor(exchange.call) if inference else None
         self.records = WholeRecords(exchange.endpoint.surface.record_end) if exchange.call.streamed else None
-        self.last_shown = self.held = b""
+        self.last_shown = self.held = self.waiting = b""
+        self.over = False  # it went past its reservation
         exchange.record_end = self._record_end
         self.granted = exchange.reservation.granted_output_tokens
 
     async def run(self) -> None:
         if self.exchange.call.streamed:
             await self._start()
+            self.writer = writer_of(self.scope)
         try:
             whole = await self._pass_all()
         except httpx.TransportError as error:
@@ -66,15 +71,40 @@ class Passage:
 
     async def _pass_all(self) -> bool:
         """False where the answer went past its reservation: its upstream is then given up."""
-        async for chunk in raw_stream(self.response):
-            if self.meter is not None:
-                self.meter.feed(chunk)
-                if self.meter.counted_output > self.granted:
+        stream = raw_stream(self.response)
+        if self.writer is not None and isinstance(stream, Reply):
+            while not await stream.hand_to(self._write_at_once):
+                if self.over:
                     return False
-            shown = self._edited(self.records.feed(chunk) if self.records is not None else chunk)
+                await self._forward(self.waiting)
+            return True
+        async for chunk in stream:
+            shown = self._shown_of(chunk)
+            if self.over:
+                return False
             if shown:
                 await self._forward(shown)
         return True
+
+    def _write_at_once(self, chunk: bytes) -> bool:
+        """Whether that was all: else the answer is over, or what is `waiting` has to be sent, which takes a while."""
+        shown = self._shown_of(chunk)
+        if not shown:
+            return not self.over
+        if self.writer is not None and self.writer.write(shown):
+            self.last_shown = shown[-_LONGEST_END:]
+            return True
+        self.waiting = shown
+        return False
+
+    def _shown_of(self, chunk: bytes) -> bytes:
+        """What may leave now that this has come; nothing once it is over."""
+        if self.meter is not None:
+            self.meter.feed(chunk)
+            if self.meter.counted_output > self.granted:
+                self.over = True
+                return b""
+        return self._edited(self.records.feed(chunk) if self.records is not None else chunk)
 
     def _edited(self, passed: bytes) -> bytes:
         return self.editor.feed(passed) if self.editor is not None and passed else passed

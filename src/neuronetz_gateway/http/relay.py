@@ -69,13 +69,13 @@ class Relay:
                 cut = self.limiter.guard(exchange.admission, lambda error: watch.end(Outcome.CUT, error))
                 if cut is not None:
                     raise refused(exchange, Outcome.NOT_FORWARDED, cut)
-                await self._relay(exchange, send)
+                await self._relay(exchange, scope, send)
         except RelayEndedError as ended:
             await end_from_outside(exchange, ended, send)
         finally:
             self.in_flight.count -= 1
 
-    async def _relay(self, exchange: Exchange, send: Send) -> None:
+    async def _relay(self, exchange: Exchange, scope: Scope, send: Send) -> None:
         endpoint = exchange.endpoint
 
         def going_up() -> None:
@@ -91,7 +91,7 @@ class Relay:
             raise refused(exchange, outcome_of(failure, forwarded=exchange.forwarded), failure) from error
         going_up()  # also behind a transport that does not tell
         try:
-            await _answer(exchange, response, send)
+            await _answer(exchange, response, scope, send)
         finally:
             self.upstream.abort(response)  # does nothing once the answer has been received whole
 
@@ -107,9 +107,9 @@ def _body(exchange: Exchange) -> bytes:
     return orjson.dumps(exchange.call.body) if exchange.endpoint.asks else b""
 
 
-async def _answer(exchange: Exchange, response: httpx.Response, send: Send) -> None:
+async def _answer(exchange: Exchange, response: httpx.Response, scope: Scope, send: Send) -> None:
     exchange.first_byte_seconds = monotonic() - exchange.started_at
-    exchange.adjusted, passage = adjusted_of(exchange), Passage(exchange, response, send)
+    exchange.adjusted, passage = adjusted_of(exchange), Passage(exchange, response, scope, send)
     exchange.let_body_go()
     if response.status_code != OK_STATUS:
         refusal = await _refusal(exchange, response)

@@ -145,8 +145,9 @@ class Connection(asyncio.BufferedProtocol):
         if reply.complete:
             self._finish(reply)
         elif progress:
-            self._pace(reply)
-            reply.wake()
+            reply.arrived()
+            if self._reply is reply:  # whoever took it may have given it up
+                self._pace(reply)
 
     def eof_received(self) -> None:
         reply = self._reply

@@ -1,6 +1,7 @@
 """One answer of the upstream as it arrives."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 import httpx
@@ -24,6 +25,8 @@ class Reply(httpx.AsyncByteStream):
     __slots__ = (
         "_failure",
         "_source",
+        "_stopped",
+        "_take",
         "_waiter",
         "body",
         "complete",
@@ -37,6 +40,8 @@ class Reply(httpx.AsyncByteStream):
         self._source: Source | None = source
         self._waiter: asyncio.Future[None] | None = None
         self._failure: tuple[type[httpx.TransportError], str] | None = None
+        self._take: Callable[[bytes], bool] | None = None  # while whoever waits has left it to a function
+        self._stopped = False
         self.status = 0  # 0 until the head is complete
         self.headers: list[tuple[bytes, bytes]] = []
         self.body = bytearray()
@@ -57,11 +62,30 @@ class Reply(httpx.AsyncByteStream):
             if self.complete:
                 raise StopAsyncIteration
             await self.changed()
-        chunk = bytes(self.body)
-        self.body.clear()
-        if self._source is not None:
-            self._source.resume_reading()
-        return chunk
+        return self._taken()
+
+    async def hand_to(self, take: Callable[[bytes], bool]) -> bool:
+        """Hand the body on, each piece within the very call that brings it: no task is woken for it.
+
+        True at the end of the body. False once `take` has given False, which has the piece all the same: the rest waits
+        here until this is called again. Raises what `take` raises, and as __anext__ does.
+        """
+        self._stopped = False
+        while not self._stopped:
+            if self.body:
+                self._stopped = not take(self._taken())
+            elif self.complete:
+                return True
+            else:
+                self._take = take
+                try:
+                    await self.changed()
+                except httpx.TransportError:
+                    if not self._stopped:  # else it is told by the next call: what came before it comes first
+                        raise
+                finally:
+                    self._take = None
+        return False
 
     async def aclose(self) -> None:
         self.abort()
@@ -86,9 +110,31 @@ class Reply(httpx.AsyncByteStream):
             kind, message = self._failure
             raise kind(message)
 
+    def arrived(self) -> None:
+        """The head is complete, or the body has grown."""
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            return
+        if self._take is not None:
+            try:
+                self._stopped = not self._take(self._taken())
+            except Exception as error:  # noqa: BLE001 - raised where it is waited for: the connection is not at fault
+                waiter.set_exception(error)
+                return
+            if not self._stopped:
+                return
+        waiter.set_result(None)
+
     def wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def _taken(self) -> bytes:
+        piece = bytes(self.body)
+        self.body.clear()
+        if self._source is not None:
+            self._source.resume_reading()
+        return piece
 
     def release(self) -> None:
         """The answer is complete: let go of the connection."""
