@@ -29,14 +29,18 @@ from neuronetz_gateway.http.pages.page_table import PageTable
 from neuronetz_gateway.http.readiness import Readiness
 from neuronetz_gateway.http.relay import InFlight, Relay
 from neuronetz_gateway.http.unmatched import Unmatched
+from neuronetz_gateway.observability.logging import Tell, tell_request
 from neuronetz_gateway.settings import Settings
 from neuronetz_gateway.surfaces.catalog import ACCOUNT, ENDPOINTS
 from neuronetz_gateway.surfaces.surface import Endpoint, RequestRules
 from neuronetz_gateway.wiring import Services
 
 
-def create_app(settings: Settings, services: Services) -> Gateway:
-    """The gateway as an ASGI application; its lifespan starts the services and closes them, flushed."""
+def create_app(settings: Settings, services: Services, tell: Tell = tell_request) -> Gateway:
+    """The gateway as an ASGI application; its lifespan starts the services and closes them, flushed.
+
+    `tell` is what writes the line of each request.
+    """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -84,7 +88,9 @@ def create_app(settings: Settings, services: Services) -> Gateway:
             named[endpoint.method, endpoint.prefix.encode("ascii")] = chain
     chains[ACCOUNT.method, ACCOUNT.path.encode("ascii")] = account_chain(settings, services, drain)
     table = EndpointTable(chains, named, PageTable(app) if settings.playground_enabled else app)
-    logged = AccessLog(table, metrics=services.metrics, new_id=uuid7, trusted_proxies=settings.proxy_networks)
+    logged = AccessLog(
+        table, metrics=services.metrics, tell=tell, new_id=uuid7, trusted_proxies=settings.proxy_networks
+    )
     return Gateway(logged, drain, services.metrics.refused, metrics_app(services.metrics, looks) if apart else None)
 
 

@@ -24,8 +24,8 @@ def create() -> ASGIApp:
     """The application of this process; raises SettingsError with one line that says what to mend."""
     env_file = os.environ.get(ENV_FILE_VARIABLE)
     settings = load_settings(Path(env_file) if env_file else None)
-    configure_logging(settings.log_level)
-    app = create_app(settings, build_services(settings))
+    tell = configure_logging(settings.log_level)
+    app = create_app(settings, build_services(settings), tell)
     _relieve_the_garbage_collector()
     sys.setswitchinterval(_TURN_SECONDS)
     return app

@@ -15,7 +15,7 @@ FLOORS = {
     "services": 4,
     "repositories": 3, "surfaces": 3, "counters": 3, "key_hashing": 3, "prompt_cipher": 3, "checkpoint_signing": 3,
     "db": 2, "domain": 2, "upstream": 2, "embedded": 2,
-    "errors": 1, "settings": 1, "observability": 1,
+    "errors": 1, "settings": 1, "observability": 1, "common_timer": 1,
     "secret_rules": 0, "settings_error": 0,
 }  # fmt: skip
 HOMES = {

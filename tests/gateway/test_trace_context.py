@@ -2,7 +2,7 @@
 
 import pytest
 
-from neuronetz_gateway.http import access_log
+from neuronetz_gateway.observability import logging
 from tests.support.factories import make_tenancy
 from tests.support.fake_ollama import FakeOllama
 from tests.support.gateways import LiveGateway
@@ -18,7 +18,7 @@ async def test_a_trace_reaches_the_model_server_under_a_new_parent_that_log_and_
 ) -> None:
     tenancy = await make_tenancy(gateway.services)
     headers = {"traceparent": GOOD, "tracestate": "rojo=1,congo=2"}
-    with captured_logs(access_log) as lines:
+    with captured_logs(logging) as lines:
         async with gateway.http(tenancy.key) as http:
             for _ in range(2):
                 assert (await http.post("/api/chat", json=CHAT, headers=headers)).status_code == 200
@@ -45,7 +45,7 @@ async def test_what_is_no_trace_is_neither_sent_nor_logged(gateway: LiveGateway,
         [("traceparent", f"ff-{TRACE}-{PARENT}-01")],
         [("x-b3-traceid", TRACE), ("baggage", "a=1")],
     ]
-    with captured_logs(access_log) as lines:
+    with captured_logs(logging) as lines:
         async with gateway.http(tenancy.key) as http:
             for headers in no_traces:
                 assert (await http.post("/api/chat", json=CHAT, headers=headers)).status_code == 200

@@ -13,6 +13,7 @@ import pytest
 
 from neuronetz_gateway.http import access_log, malformed
 from neuronetz_gateway.http.caller_connection import CallerConnection
+from neuronetz_gateway.observability import logging
 from neuronetz_gateway.wiring import Services
 from tests.gateway.test_caller_connections import ImpatientConnection, connected, until_closed
 from tests.hostile.raw_requests import BODY, KEY, get, head, sized
@@ -82,7 +83,7 @@ async def test_a_body_that_breaks_is_refused_once_and_told_nowhere(gateway: Live
     """The connection answered in the place of the application, under a request id of its own: the log had two lines,
     the audit none, and the first twenty characters behind the break stood in the log as the method."""
     tenancy = await make_tenancy(gateway.services)
-    with captured_logs(access_log, malformed) as lines:
+    with captured_logs(access_log, logging, malformed) as lines:
         async with connected(gateway) as (reader, writer):
             writer.write(CHUNKED.replace(KEY, tenancy.key.encode()) + b'5\r\n{"mod\r\n')
             while not connections(gateway) or not connections(gateway)[0]._busy:

@@ -12,6 +12,7 @@ from neuronetz_gateway.http.address import Networks, caller_address
 from neuronetz_gateway.http.exchange import Exchange, find_exchange
 from neuronetz_gateway.http.request_id import name_request
 from neuronetz_gateway.http.trace_context import Trace, trace_of
+from neuronetz_gateway.observability.logging import Tell
 from neuronetz_gateway.observability.metrics import Metrics
 from neuronetz_gateway.surfaces.catalog import surface_of
 
@@ -21,9 +22,10 @@ _log = structlog.get_logger("access")
 
 class AccessLog:
     def __init__(
-        self, app: ASGIApp, *, metrics: Metrics, new_id: Callable[[], UUID], trusted_proxies: Networks
+        self, app: ASGIApp, *, metrics: Metrics, tell: Tell, new_id: Callable[[], UUID], trusted_proxies: Networks
     ) -> None:
-        self.app, self.metrics, self.new_id, self.trusted_proxies = app, metrics, new_id, trusted_proxies
+        self.app, self.metrics, self.tell = app, metrics, tell
+        self.new_id, self.trusted_proxies = new_id, trusted_proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -58,7 +60,8 @@ class AccessLog:
             # Probes of closed routes end here too: where they come from is what one wants to know.
             address = caller_address(scope, self.trusted_proxies)
             fields = _plain_fields(scope, request_id, status, seconds, trace_of(scope))
-            _log.info("request", **fields, address=address)
+            fields["address"] = address
+            self.tell(fields)
             return
         outcome = exchange.outcome or (Outcome.CALLER_LEFT if status in _LEFT else Outcome.FAILED)
         self.metrics.closed(exchange.endpoint.path, status, outcome.value, seconds)
@@ -67,7 +70,8 @@ class AccessLog:
         else:
             self._count_exchange(exchange)
         fields = _plain_fields(scope, request_id, status, seconds, exchange.trace)
-        _log.info("request", **fields, **_exchange_fields(exchange, outcome))
+        _add_exchange_fields(fields, exchange, outcome)
+        self.tell(fields)
 
     def _count_exchange(self, exchange: Exchange) -> None:
         charge = exchange.charge
@@ -85,22 +89,22 @@ def _plain_fields(scope: Scope, request_id: str, status: int, seconds: float, tr
         "method": printable(scope["method"], 20),
         "path": printable(scope["path"], PATH_CHARACTERS),
         "status": status,
-        "ms": round(seconds * 1000, 2),
+        "ms": round(seconds * 100_000) / 100,
     }
     if trace is not None:
         fields["trace_id"] = trace.trace_id
     return fields
 
 
-def _exchange_fields(exchange: Exchange, outcome: Outcome) -> dict[str, object]:
+def _add_exchange_fields(fields: dict[str, object], exchange: Exchange, outcome: Outcome) -> None:
     principal, charge = exchange.known_principal, exchange.charge
-    fields: dict[str, object] = {"id": exchange.id, "outcome": outcome.value, "address": exchange.address}
+    fields["id"], fields["outcome"], fields["address"] = exchange.id, outcome.value, exchange.address
     if exchange.reason:
         fields["reason"] = exchange.reason
     if principal is not None:
-        fields |= {"tenant": principal.tenant_name, "key": principal.key_prefix, "model": exchange.model}
+        fields["tenant"], fields["key"] = principal.tenant_name, principal.key_prefix
+        fields["model"] = exchange.model
     if charge.total_tokens:
-        fields |= {"prompt_tokens": charge.prompt_tokens, "output_tokens": charge.output_tokens}
+        fields["prompt_tokens"], fields["output_tokens"] = charge.prompt_tokens, charge.output_tokens
         if charge.estimated:
             fields["estimated"] = True
-    return fields

@@ -5,9 +5,9 @@ from types import TracebackType
 
 from starlette.types import Receive
 
+from neuronetz_gateway.common_timer import CommonTimer
 from neuronetz_gateway.domain.audit import Outcome
 from neuronetz_gateway.errors import GatewayError, UpstreamTimedOutError
-from neuronetz_gateway.http.common_timer import CommonTimer
 
 # A reply that is out sooner than this pays for no timer, no listening task; the promise to notice is 1 s (S1).
 LISTEN_AFTER_SECONDS = 0.05

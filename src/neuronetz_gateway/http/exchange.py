@@ -53,6 +53,7 @@ class Exchange:
     output_wanted_tokens: int = 0
     standing: Standing | None = None
     body: bytes = field(default=b"", repr=False)
+    was_read: bool = False
     read_under: KeyPolicy | None = None
     body_head: bytes = field(default=b"", repr=False)
     body_bytes: int = 0
@@ -106,7 +107,7 @@ class Exchange:
         self.body = b""
         call = self.known_call
         if call is not None and call.body:
-            self.call = call._replace(body={})
+            call.body.clear()
         if self.body_share is not None:
             self.body_share.release()
 

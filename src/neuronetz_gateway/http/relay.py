@@ -10,6 +10,7 @@ import orjson
 import structlog
 from starlette.types import Receive, Scope, Send
 
+from neuronetz_gateway.common_timer import CommonTimer
 from neuronetz_gateway.domain.audit import Outcome
 from neuronetz_gateway.errors import (
     AnswerUnreadableError,
@@ -19,7 +20,6 @@ from neuronetz_gateway.errors import (
     UpstreamBrokenError,
 )
 from neuronetz_gateway.http.caller_watch import LISTEN_AFTER_SECONDS, CallerWatch, RelayEndedError
-from neuronetz_gateway.http.common_timer import CommonTimer
 from neuronetz_gateway.http.ending import (
     OK_STATUS,
     adjusted_of,

@@ -3,7 +3,7 @@
 import asyncio
 from types import TracebackType
 
-from neuronetz_gateway.http.common_timer import CommonTimer
+from neuronetz_gateway.common_timer import CommonTimer
 
 
 class TimeLimit:

@@ -4,6 +4,7 @@ import atexit
 import logging
 import sys
 from asyncio import CancelledError
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
@@ -12,6 +13,7 @@ import structlog
 
 from neuronetz_gateway.observability.log_lines import LogLines
 
+_log = structlog.get_logger("access")
 _UVICORN = "uvicorn.error"
 _CANCELLED = "asyncio.exceptions.CancelledError"  # the last line of a traceback
 _TOLD_BY_US = frozenset(
@@ -22,8 +24,12 @@ _TOLD_BY_US = frozenset(
 )
 
 
-def configure_logging(level: str, stream: BinaryIO | None = None) -> None:
-    """Send structlog and the standard library alike through one JSON renderer.
+type Tell = Callable[[dict[str, object]], None]
+"""Writes the line of a request, given its fields."""
+
+
+def configure_logging(level: str, stream: BinaryIO | None = None) -> Tell:
+    """Send structlog and the standard library alike through one JSON renderer; gives what tells of requests.
 
     Tracebacks name files, lines and messages, never local variables: a frame may hold a key or a prompt.
     """
@@ -51,6 +57,23 @@ def configure_logging(level: str, stream: BinaryIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING if level != "debug" else logging.INFO)
+    return _teller(lines, silent=logging.getLevelNamesMapping()[level.upper()] > logging.INFO)
+
+
+def tell_request(fields: dict[str, object]) -> None:
+    """By structlog, however it is set up."""
+    _log.info("request", **fields)
+
+
+def _teller(lines: LogLines, *, silent: bool) -> Tell:
+    """As tell_request, without the ways of structlog, which hand a dozen fields on by name three times (25 us)."""
+
+    def tell(fields: dict[str, object]) -> None:
+        if not silent:
+            fields["event"], fields["level"], fields["time"] = "request", "info", datetime.now(UTC)
+            lines.write(_render(None, "info", fields))
+
+    return tell
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from uuid import UUID
 
 import structlog
 
+from neuronetz_gateway.common_timer import CommonTimer
 from neuronetz_gateway.db.group_commit import BatchDataError, GroupCommit, NotCommittedError, UnknownOutcomeError
 from neuronetz_gateway.domain.audit import Outcome, RefusalEvent, Settlement
 from neuronetz_gateway.domain.budget import Reservation, ReservationAsk, Windows, windows_at
@@ -50,6 +52,7 @@ class BudgetLedger:
         self._ledger = ledger
         self._life = life
         self._answer_within_seconds = answer_within_seconds
+        self._answering = CommonTimer(answer_within_seconds)
         self._unwind_within_seconds = unwind_within_seconds
         self._close_within_seconds = close_within_seconds
         self._happened = happened
@@ -124,7 +127,8 @@ class BudgetLedger:
         windows = windows_at(ask.admitted_at, principal.time_zone)
         process_id = self._life.process_id
         future = self._reserving.submit(_request(process_id, principal, ask, windows))
-        timer = asyncio.get_running_loop().call_later(self._answer_within_seconds, _give_up, future)
+        give_up = partial(_give_up, future)
+        self._answering.start(give_up)
         try:
             verdict = await future
         except asyncio.CancelledError:
@@ -140,7 +144,7 @@ class BudgetLedger:
             doubtful.in_doubt = True  # its release may yet need this request's one audit row
             raise doubtful from error
         finally:
-            timer.cancel()
+            self._answering.stop(give_up)
         if verdict.granted_tokens is None:
             if verdict.refused_by == SWEPT:
                 self._life.declared_dead(process_id)

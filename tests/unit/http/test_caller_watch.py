@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from starlette.types import Receive
 
+from neuronetz_gateway.common_timer import CommonTimer
 from neuronetz_gateway.domain.audit import Outcome
 from neuronetz_gateway.errors import AnswerCutError
 from neuronetz_gateway.http.caller_watch import LISTEN_AFTER_SECONDS, CallerWatch, RelayEndedError
-from neuronetz_gateway.http.common_timer import CommonTimer
 
 
 async def _never() -> dict[str, Any]:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from neuronetz_gateway.http.common_timer import CommonTimer
+from neuronetz_gateway.common_timer import CommonTimer
 from neuronetz_gateway.http.time_limit import TimeLimit
 
 

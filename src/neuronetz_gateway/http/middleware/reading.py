@@ -6,6 +6,7 @@ from dataclasses import replace
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from neuronetz_gateway.common_timer import CommonTimer
 from neuronetz_gateway.domain.principal import Principal
 from neuronetz_gateway.errors import (
     EndpointNotFoundError,
@@ -16,7 +17,6 @@ from neuronetz_gateway.errors import (
     UnsupportedMediaTypeError,
 )
 from neuronetz_gateway.http.body_room import BodyRoom, BodyShare
-from neuronetz_gateway.http.common_timer import CommonTimer
 from neuronetz_gateway.http.exchange import Exchange, exchange_of
 from neuronetz_gateway.http.malformed import check_unbroken
 from neuronetz_gateway.http.time_limit import TimeLimit
@@ -58,8 +58,9 @@ class ReadingMiddleware:
         exchange = exchange_of(scope)
         policy = exchange.principal.policy
         # On the second way through a stale chain the body is here already; another policy may see another call in it.
-        if exchange.known_call is None or exchange.read_under != policy:
-            exchange.call, exchange.read_under = await self._call_of(scope, receive, exchange), policy
+        if not exchange.was_read or exchange.read_under != policy:
+            exchange.call = await self._call_of(scope, receive, exchange)
+            exchange.was_read, exchange.read_under = True, policy
         _check_model(exchange.principal, exchange.call)
         _check_loading(exchange.principal, exchange.call)
         await self.app(scope, receive, send)

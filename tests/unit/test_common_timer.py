@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from neuronetz_gateway.http.common_timer import CommonTimer
+from neuronetz_gateway.common_timer import CommonTimer
 
 _SECONDS = 0.02
 
