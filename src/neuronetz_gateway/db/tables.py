@@ -247,6 +247,8 @@ audit_log = Table(
     Index("audit_log_tenant_id_admitted_at_idx", "tenant_id", "admitted_at"),
     Index("audit_log_writer_recorded_on_sequence_idx", "writer", "recorded_on", "sequence", unique=True),
     Index("audit_log_request_id_idx", "request_id"),
+    Index("audit_log_status_idx", "status", "id", postgresql_where=text("status <> 200")),
+    Index("audit_log_outcome_idx", "outcome", "id", postgresql_where=text("outcome <> 'completed'")),
     Index("audit_log_adjusted_idx", "request_id", postgresql_where=text("outcome = 'adjusted'")),
     postgresql_partition_by="RANGE (recorded_on)",
 )

@@ -14,6 +14,7 @@ from neuronetz_gateway.db.tables import api_keys, audit_log, tenants
 
 _AT_ONCE = 1_000
 _NETWORK_BITS = 64
+_USUAL_STATUS, _USUAL_OUTCOME = 200, "completed"  # what the indexes of status and outcome leave out (revision 0006)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,21 @@ class AuditFilter:
 
     @property
     def wants_all(self) -> bool:
-        return all(getattr(self, field.name) is None for field in fields(self))
+        return not self._given
+
+    @property
+    def is_indexed(self) -> bool:
+        """Whether an index leads to these rows alone, so that days without any cost next to nothing."""
+        given = self._given - {"since", "until"}
+        return (
+            given == {"tenant_id"}
+            or (given == {"status"} and self.status != _USUAL_STATUS)
+            or (given == {"outcome"} and self.outcome != _USUAL_OUTCOME)
+        )
+
+    @property
+    def _given(self) -> frozenset[str]:
+        return frozenset(field.name for field in fields(self) if getattr(self, field.name) is not None)
 
 
 _NAMES = tuple(field.name for field in fields(AuditRow))
@@ -85,8 +100,8 @@ _ESTIMATE = text(
 class AuditRows:
     """Reads day by day, so that no more than one partition is looked into at a time, in the order of its own index.
 
-    One request alone is looked for in all days at once. Ids are made in the order of time, to the millisecond: by them
-    rows of a day stand as requests came.
+    What an index of its own leads to is looked for in all days at once. Ids are made in the order of time, to the
+    millisecond: by them rows of a day stand as requests came.
     """
 
     def __init__(self, connection: AsyncConnection) -> None:
@@ -98,16 +113,21 @@ class AuditRows:
 
     async def newest(self, wanted: AuditFilter, limit: int) -> list[AuditRow]:
         """The newest rows first, `limit` at most."""
-        if wanted.request is not None:  # an index of its own finds the few there are, in all days at once
-            statement = _rows(wanted).order_by(*_newest_first(wanted)).limit(limit)
-            return [_row(row) for row in (await self._connection.execute(statement)).all()]
+        if wanted.request is not None:
+            return await self._newest_of(_rows(wanted), wanted, limit)
         found: list[AuditRow] = []
         for day in reversed(await self._days()):
-            statement = _of_day(wanted, day).order_by(*_newest_first(wanted)).limit(limit - len(found))
-            found += [_row(row) for row in (await self._connection.execute(statement)).all()]
+            found += await self._newest_of(_of_day(wanted, day), wanted, limit - len(found))
             if len(found) >= limit:
                 break
+            if wanted.is_indexed:  # in the last day they are few, then: whatever there is before it comes at once
+                older = _rows(wanted).where(audit_log.c.recorded_on < day)
+                return found + await self._newest_of(older, wanted, limit - len(found))
         return found
+
+    async def _newest_of(self, rows: Select[Any], wanted: AuditFilter, limit: int) -> list[AuditRow]:
+        statement = rows.order_by(*_newest_first(wanted)).limit(limit)
+        return [_row(row) for row in (await self._connection.execute(statement)).all()]
 
     async def stream(self, wanted: AuditFilter) -> AsyncGenerator[list[AuditRow], None]:
         """All rows, the oldest first, some at a time: a cursor of the server keeps the rest."""
