@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from bench.report import Row
 
-COLOURS = {"nginx": "#9aa5b1", "caddy": "#5b7c99", "gateway": "#d9622b"}
+COLOURS = {"nginx": "#9aa5b1", "caddy": "#5b7c99", "uvicorn": "#c4b7a6", "gateway": "#d9622b"}
 OTHER_COLOURS = ("#7a5195", "#2f9e78", "#c9a227", "#b23a48")
 _BAR, _BETWEEN = 0.8, 0.6  # in bars
 _INCHES_A_BAR, _INCHES_AROUND, _WIDTH_INCHES = 0.24, 1.3, 9.0

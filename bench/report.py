@@ -26,8 +26,9 @@ COLUMNS = {
     "failed": ("failed", 0),
     "x_nginx": ("x nginx", 2),
     "x_caddy": ("x caddy", 2),
+    "x_uvicorn": ("x uvicorn", 2),
 }
-YARDSTICKS = ("nginx", "caddy")
+YARDSTICKS = ("nginx", "caddy", "uvicorn")
 # What is held against the same figure of the upstream alone. In a closed loop of several connections most of the time
 # is waiting in queues, so that a difference would tell nothing there.
 ADDED = {"transit_p50_ms": "added_p50_ms", "gap_p99_ms": "added_gap_p99_ms"}

@@ -10,14 +10,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bench import caddy, nginx, procstat
+from bench import bare, caddy, nginx, procstat
 from bench.cases import OLLAMA_BODY, Case, Keys
 from bench.children import stop
 from bench.tenancy import KeyRing
 
 START_SECONDS = 20
 CHAT = "/api/chat"
-PLAIN_PROXIES = {"nginx": (nginx.program, nginx.start), "caddy": (caddy.program, caddy.start)}
+PLAIN_PROXIES = {
+    "nginx": (nginx.program, nginx.start),
+    "caddy": (caddy.program, caddy.start),
+    "uvicorn": (bare.program, bare.start),  # no proxy, but as plain
+}
+_GROUPS = {"uvicorn": frozenset({"small"})}  # all where none are named
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +36,14 @@ class Target:
     processes: Callable[[], dict[str, list[int]]] = dict
     keys: KeyRing | None = None  # of the gateway alone
     every_case: bool = True  # else those alone that compare workers
+    groups: frozenset[str] = frozenset()  # of cases that it can serve; empty for all
 
     def takes(self, case: Case) -> bool:
         """Whether the case means this target: those of keys or workers are the gateway's own."""
         if not self.every_case:
             return case.of_workers
+        if self.groups and case.group not in self.groups:
+            return False
         return self.keys is not None or not (case.of_workers or case.keys is not Keys.OWN)
 
     @property
@@ -74,7 +82,7 @@ def direct(port: int = 0) -> Iterator[Target]:
 
 @contextlib.contextmanager
 def through_proxy(name: str, folder: Path, upstream: Target) -> Iterator[Target | None]:
-    """nginx or caddy; None, said aloud, where its program is missing."""
+    """nginx, caddy or a bare uvicorn; None, said aloud, where its program is missing."""
     (program, start), port = PLAIN_PROXIES[name], free_port()
     found = program()
     if found is None:
@@ -86,7 +94,8 @@ def through_proxy(name: str, folder: Path, upstream: Target) -> Iterator[Target 
         _wait_for(port, process)
         procstat.pin(procstat.tree(process.pid), procstat.PROXY_CORE)
         url = f"http://127.0.0.1:{port}{CHAT}"
-        yield Target(name, url, processes=lambda: {"proxy": procstat.tree(process.pid)})
+        groups = _GROUPS.get(name, frozenset())
+        yield Target(name, url, processes=lambda: {"proxy": procstat.tree(process.pid)}, groups=groups)
     finally:
         stop(process)
 

@@ -16,8 +16,8 @@ from tests.support.stores import Stores, asyncpg_dsn
 
 _FILL = """insert into audit_log (id, recorded_on, request_id, endpoint, model, outcome, status, admitted_at, address,
                                   user_agent)
-           select (replace($1, '-', '') || '-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid, $1::text::date, 'r' || n,
-                  '', '', 'refused', 429, now(), '', repeat('x', 900)
+           select (replace($1, '-', '') || '-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid, $1::text::date,
+                  'r' || n, '', '', 'refused', 429, now(), '', repeat('x', 900)
            from generate_series(1, $2) n"""
 _LONG, _SHORT, _LATER = "2026-01-05", "2026-01-06", "2026-01-07"
 _INDEXED = """select t.relname, i.indisvalid from pg_index i join pg_class t on t.oid = i.indrelid
