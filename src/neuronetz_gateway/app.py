@@ -73,9 +73,7 @@ def create_app(settings: Settings, services: Services, tell: Tell = tell_request
     app.include_router(
         ops_router(readiness, services.metrics if settings.metrics_enabled and not apart else None, looks)
     )
-    unmatched = Unmatched(
-        refusals=services.refusals, trusted_proxies=settings.proxy_networks, new_id=uuid7, now=_utc_now
-    )
+    unmatched = Unmatched(refusals=services.refusals, trusted_proxies=settings.proxy_networks, now=_utc_now)
     app.router.default = unmatched
     add_error_handlers(app, unmatched.on_http_exception)
     chains: dict[Row, ASGIApp] = {}
@@ -131,7 +129,6 @@ def _first_steps(endpoint: Endpoint, settings: Settings, services: Services, dra
             refusals=services.refusals,
             drain=drain,
             trusted_proxies=settings.proxy_networks,
-            new_id=uuid7,
             now=_utc_now,
         ),
         Middleware(

@@ -104,7 +104,8 @@ class Passage:
             if self.meter.counted_output > self.granted:
                 self.over = True
                 return b""
-        return self._edited(self.records.feed(chunk) if self.records is not None else chunk)
+        passed = self.records.feed(chunk) if self.records is not None else chunk
+        return passed if self.editor is None else self._edited(passed)
 
     def _edited(self, passed: bytes) -> bytes:
         return self.editor.feed(passed) if self.editor is not None and passed else passed

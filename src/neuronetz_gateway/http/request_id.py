@@ -8,14 +8,16 @@ from starlette.types import Scope
 
 from neuronetz_gateway.domain.audit import USER_AGENT_CHARACTERS, printable
 
-_KEY = "neuronetz.request_id"
+_KEY, _ID = "neuronetz.request_id", "neuronetz.id"
 _ACCEPTED = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
 def name_request(scope: Scope, new_id: Callable[[], UUID]) -> str:
-    """The caller's own X-Request-ID where it is short and plain, else a new one; kept in the scope."""
-    request_id = _given(scope) or new_id().hex
-    scope[_KEY] = request_id
+    """The caller's own X-Request-ID where it is short and plain, else the id of its row in the audit log; kept in the
+    scope, as that id is.
+    """
+    scope[_ID] = made = new_id()
+    scope[_KEY] = request_id = _given(scope) or made.hex
     return request_id
 
 
@@ -24,6 +26,14 @@ def request_id_of(scope: Scope) -> str:
     if not isinstance(request_id, str):
         raise TypeError("the request has no id: the access log must stand outermost")
     return request_id
+
+
+def id_of(scope: Scope) -> UUID:
+    """What its row in the audit log is called, unless it has to go through the chain once more."""
+    made = scope[_ID]
+    if not isinstance(made, UUID):
+        raise TypeError("the request has no id: the access log must stand outermost")
+    return made
 
 
 def _given(scope: Scope) -> str | None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,7 +11,7 @@ from neuronetz_gateway.domain.audit import PATH_CHARACTERS, RefusalEvent, printa
 from neuronetz_gateway.errors import EndpointBlockedError, EndpointNotFoundError, GatewayError
 from neuronetz_gateway.http.address import Networks, caller_address
 from neuronetz_gateway.http.error_handlers import render
-from neuronetz_gateway.http.request_id import request_id_of, user_agent_of
+from neuronetz_gateway.http.request_id import id_of, request_id_of, user_agent_of
 from neuronetz_gateway.services.refusal_recording import RefusalRecorder
 from neuronetz_gateway.surfaces.catalog import is_blocked, methods_of, nearest
 
@@ -25,10 +24,9 @@ class Unmatched:
         *,
         refusals: RefusalRecorder,
         trusted_proxies: Networks,
-        new_id: Callable[[], UUID],
         now: Callable[[], datetime],
     ) -> None:
-        self.refusals, self.trusted_proxies, self.new_id, self.now = refusals, trusted_proxies, new_id, now
+        self.refusals, self.trusted_proxies, self.now = refusals, trusted_proxies, now
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -43,7 +41,7 @@ class Unmatched:
         error = unmatched_error(scope)
         self.refusals.record(
             RefusalEvent(
-                id=self.new_id(),
+                id=id_of(scope),
                 tenant_id=None,
                 api_key_id=None,
                 endpoint=printable(scope["path"], PATH_CHARACTERS),

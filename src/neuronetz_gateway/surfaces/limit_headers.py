@@ -44,6 +44,7 @@ def anthropic_names(standing: Standing) -> Headers:
     return headers
 
 
+@lru_cache(maxsize=16)  # both axes of an answer mostly end together
 def go_duration(seconds: float) -> bytes:
     """A duration as Go's time.Duration.String() writes it, of whole milliseconds, rounded up.
 

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime
 from time import monotonic
-from uuid import UUID
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -13,7 +12,7 @@ from neuronetz_gateway.errors import GatewayError
 from neuronetz_gateway.http.address import Networks, caller_address
 from neuronetz_gateway.http.draining import Drain, shutting_down
 from neuronetz_gateway.http.exchange import Exchange, attach
-from neuronetz_gateway.http.request_id import request_id_of, user_agent_of
+from neuronetz_gateway.http.request_id import id_of, request_id_of, user_agent_of
 from neuronetz_gateway.http.trace_context import trace_of
 from neuronetz_gateway.services.refusal_recording import RefusalRecorder
 from neuronetz_gateway.surfaces.surface import Endpoint
@@ -28,15 +27,14 @@ class OpeningMiddleware:
         refusals: RefusalRecorder,
         drain: Drain,
         trusted_proxies: Networks,
-        new_id: Callable[[], UUID],
         now: Callable[[], datetime],
     ) -> None:
         self.app, self.endpoint, self.refusals, self.drain = app, endpoint, refusals, drain
-        self.trusted_proxies, self.new_id, self.now = trusted_proxies, new_id, now
+        self.trusted_proxies, self.now = trusted_proxies, now
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(
-            id=self.new_id(),
+            id=id_of(scope),
             request_id=request_id_of(scope),
             endpoint=self.endpoint,
             address=caller_address(scope, self.trusted_proxies),
