@@ -10,8 +10,9 @@ from types import FrameType
 
 import uvicorn
 
-from neuronetz_gateway.http.caller_connection import CallerConnection, ServingState
+from neuronetz_gateway.http.caller_connection import CallerConnection
 from neuronetz_gateway.http.draining import Drainable, Gateway
+from neuronetz_gateway.http.serving_state import ServingState
 
 _LOOK_SECONDS = 0.05
 _CUT_SECONDS = 2.0  # an error event is given 1 s to be taken (http/ending.py)

@@ -25,7 +25,7 @@ def describe(scope: Scope, method: bytes, version: str, target: bytes) -> None:
 class AnswerCycle(RequestResponseCycle):
     """uvicorn's own, which asks two regular expressions about every field it sends and writes every piece apart.
 
-    Here a head is looked through once, as a whole, then left to CallerTransport, which sends it with what follows.
+    Here a head is looked through once, as a whole; CallerTransport sends it with what follows.
     Field names come in lower case, as ASGI wants them.
     """
 
@@ -70,7 +70,7 @@ class AnswerCycle(RequestResponseCycle):
         head = b"".join(lines)
         if len(head.translate(None, _CONTROLS)) != len(head) - len(_LINE) * len(lines):
             raise RuntimeError("A field of the answer holds what could end it.")
-        self.transport.write_head(STATUS_LINE[status] + head + _LINE)
+        self.transport.write(STATUS_LINE[status] + head + _LINE)
 
     def _go_on(self, message: Message) -> None:
         if message["type"] != "http.response.body":

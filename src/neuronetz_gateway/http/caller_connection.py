@@ -1,32 +1,23 @@
 """One caller's HTTP/1.1 connection, within the bounds that uvicorn leaves open."""
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn, cast
 
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-from uvicorn.server import ServerState
 
 from neuronetz_gateway.errors import MalformedRequestError
 from neuronetz_gateway.http.answer_cycle import AnswerCycle, describe
 from neuronetz_gateway.http.caller_transport import CallerTransport
 from neuronetz_gateway.http.malformed import break_off, refusal
 from neuronetz_gateway.http.request_head import NO_REQUEST, check_head, failure_of, head_of, method_of
+from neuronetz_gateway.http.serving_state import ServingState
 from neuronetz_gateway.http.unsent import bound_unsent, reset, untaken_bytes
 from neuronetz_gateway.upstream.timing import Deadline
 
 _LOOKS_A_STALL = 10
 _SHORT_HEAD_BYTES = 2 * 1024
-
-
-class ServingState(ServerState):
-    """What all connections of one server share."""
-
-    draining = False  # whoever is served now is served for the last time on its connection
-    count_refusal: Callable[[str], None] = staticmethod(lambda _reason: None)  # of what never came to the application
-    max_connections = 10_000
 
 
 class CallerConnection(HttpToolsProtocol):
@@ -87,7 +78,7 @@ class CallerConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own signature
         self._wire = transport
-        self._ends = CallerTransport(transport, self.loop, self._end)
+        self._ends = CallerTransport(transport, self.loop, self._serving.turn, self._end)
         super().connection_made(self._ends)
         if len(self.connections) > self._serving.max_connections:
             self._serving.count_refusal("too_many_connections")
@@ -122,6 +113,9 @@ class CallerConnection(HttpToolsProtocol):
             self.send_400_response("")
         elif self._deadline is None and not self._busy:
             self._close_in(self.head_seconds)  # the start of a head, or line breaks that would put it off for ever
+
+    def eof_received(self) -> None:
+        self._ends.flush()  # the loop closes behind this; whoever has sent all it had may well wait for the answer
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -234,6 +228,7 @@ class CallerConnection(HttpToolsProtocol):
                 break_off(self.cycle, self._refused)
             # else what is no request stands behind one, which is answered first
         elif in_body:
+            self._ends.flush()
             self._wire.close()  # a second answer would be taken for the one of the next request
         else:
             self._answer_malformed()

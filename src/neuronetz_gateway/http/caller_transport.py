@@ -1,8 +1,12 @@
-"""The transport of one caller's connection, with an end that does not take the last answer with it."""
+"""The transport of one caller's connection: writes once a turn, has an end that does not take the answer with it."""
 
 import asyncio
 from collections.abc import Callable
 from typing import Any
+
+from neuronetz_gateway.http.turn_writes import TurnWrites
+
+_HELD_AT_MOST_BYTES = 16 * 1024  # then the wire has it at once, which alone can say that the caller takes nothing
 
 
 def _nothing() -> None:
@@ -12,48 +16,59 @@ def _nothing() -> None:
 class CallerTransport(asyncio.Transport):
     """What uvicorn writes to. Closing it is left to `ending`, called once: whatever closes a connection comes by here.
 
-    Everything else is the real transport's (`wire`). The head of an answer waits until the end of the loop's turn for
-    what follows it: written apart, each of the two would wake the caller up.
+    Everything else is the real transport's (`wire`). What is written waits for the end of the loop's turn, so that the
+    head of an answer and what follows it are one write, and those of one turn stand together (TurnWrites).
     """
 
-    def __init__(self, wire: asyncio.Transport, loop: asyncio.AbstractEventLoop, ending: Callable[[], None]) -> None:
+    __slots__ = ("_closed", "_ending", "_held", "_loop", "_turn", "wire")
+
+    def __init__(
+        self,
+        wire: asyncio.Transport,
+        loop: asyncio.AbstractEventLoop,
+        turn: TurnWrites,
+        ending: Callable[[], None],
+    ) -> None:
         super().__init__()
         self.wire = wire
         self._loop = loop
+        self._turn = turn
         self._ending = ending
         self._closed = False
-        self._head = b""
+        self._held = b""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send after what was sent before; after the end nothing more."""
         if self._closed:
             return
-        if self._head:
-            head, self._head = self._head, b""
-            self.wire.write(head + data)
+        if self._held:
+            self._held += data
         else:
-            self.wire.write(data)
+            self._held = bytes(data)
+            self._turn.add(self, self._loop)
+        if len(self._held) > _HELD_AT_MOST_BYTES:
+            self.flush()
 
-    def write_head(self, head: bytes) -> None:
-        """Send the head of an answer with what follows it in this turn of the loop, or alone."""
-        if not self._closed:
-            self._head = head
-            self._loop.call_soon(self._send_head)
+    def flush(self) -> None:
+        """Write what waits for the end of the turn now."""
+        held, self._held = self._held, b""
+        if held and not self.wire.is_closing():
+            self.wire.write(held)
 
     def close(self) -> None:
         """Begin the end."""
         if not self._closed:
             self._closed = True
-            self._send_head()
+            self.flush()
             self._ending()
 
     def lost(self) -> None:
         """Let go of whoever ends it: two that hold each other stay in memory until a collection finds them.
 
-        Of a head that still waits too: a transport that is gone refuses what is written to it.
+        Of what still waits too: a transport that is gone refuses what is written to it.
         """
         self._closed = True
-        self._head = b""
+        self._held = b""
         self._ending = _nothing
 
     def is_closing(self) -> bool:
@@ -62,21 +77,17 @@ class CallerTransport(asyncio.Transport):
     def abort(self) -> None:
         """Close at once, dropping what waits."""
         self._closed = True
+        self._held = b""
         self.wire.abort()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return self.wire.get_extra_info(name, default)
 
     def get_write_buffer_size(self) -> int:
-        return len(self._head) + self.wire.get_write_buffer_size()
+        return len(self._held) + self.wire.get_write_buffer_size()
 
     def pause_reading(self) -> None:
         self.wire.pause_reading()
 
     def resume_reading(self) -> None:
         self.wire.resume_reading()
-
-    def _send_head(self) -> None:
-        if self._head:
-            head, self._head = self._head, b""
-            self.wire.write(head)

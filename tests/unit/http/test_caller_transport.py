@@ -6,6 +6,7 @@ from typing import Any, cast
 import uvloop
 
 from neuronetz_gateway.http.caller_transport import CallerTransport
+from neuronetz_gateway.http.turn_writes import TurnWrites
 
 
 class _Answering(asyncio.Protocol):
@@ -16,9 +17,9 @@ class _Answering(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         wire = cast("asyncio.Transport", transport)  # uvloop's are so in all but their bases
-        self.transport = CallerTransport(wire, asyncio.get_running_loop(), lambda: None)
+        self.transport = CallerTransport(wire, asyncio.get_running_loop(), TurnWrites(), lambda: None)
         wire.abort()  # the loop tells it behind whatever is ready to run, as it tells a reset
-        self.transport.write_head(b"HTTP/1.1 200 OK\r\n\r\n")
+        self.transport.write(b"HTTP/1.1 200 OK\r\n\r\n")
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc

@@ -11,6 +11,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from neuronetz_gateway.http.answer_cycle import AnswerCycle
 from neuronetz_gateway.http.caller_transport import CallerTransport
 from neuronetz_gateway.http.direct_writer import writer_of
+from neuronetz_gateway.http.turn_writes import TurnWrites
 
 
 class Wire(asyncio.Transport):
@@ -23,13 +24,16 @@ class Wire(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written += data
 
+    def is_closing(self) -> bool:
+        return False
+
 
 class Served:
     """One request whose answer is begun."""
 
     def __init__(self, method: str = "POST") -> None:
         self.wire = Wire()
-        transport = CallerTransport(self.wire, asyncio.get_running_loop(), lambda: None)
+        transport = CallerTransport(self.wire, asyncio.get_running_loop(), TurnWrites(), lambda: None)
         self.flow = FlowControl(transport)
         self.scope: Scope = {"type": "http", "method": method, "http_version": "1.1", "headers": []}
         self.cycle = AnswerCycle(
@@ -63,6 +67,7 @@ async def test_it_writes_what_send_would_between_its_pieces() -> None:
     await served.cycle.send(piece(b"two\n"))
     assert writer.write(b"x" * 30)
     await served.cycle.send(piece(b"", more=False))
+    await asyncio.sleep(0)
     _, _, body = served.wire.written.partition(b"\r\n\r\n")
     assert body == b"4\r\none\n\r\n4\r\ntwo\n\r\n1e\r\n" + b"x" * 30 + b"\r\n0\r\n\r\n"
     assert served.cycle.response_complete
@@ -74,9 +79,11 @@ async def test_it_writes_nothing_while_the_caller_takes_nothing() -> None:
     writer = writer_of(served.scope)
     assert writer is not None
     writer.write(b"a")
+    await asyncio.sleep(0)
     before = served.wire.written
     served.flow.pause_writing()
     assert not writer.write(b"b")
+    await asyncio.sleep(0)
     assert served.wire.written == before
     served.flow.resume_writing()
     assert writer.write(b"b")
