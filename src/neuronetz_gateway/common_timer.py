@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Callable
+from itertools import takewhile
+from math import inf
 
 _GRAIN_SECONDS = 0.001  # event loops count in whole milliseconds
 
@@ -36,13 +38,13 @@ class CommonTimer:
     def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
         self._armed_in = None
         now = loop.time() + _GRAIN_SECONDS
+        # Looked for once: asked for its first, a dictionary walks over all that was deleted before it, each time.
+        over = [ring for ring, _ in takewhile(lambda entry: entry[1] <= now, self._ends.items())]
         try:
-            while self._ends:
-                ring, end = next(iter(self._ends.items()))
-                if end > now:
-                    break
-                del self._ends[ring]
-                ring()
+            for ring in over:
+                if self._ends.get(ring, inf) <= now:  # else one before it has stopped it, or begun it anew
+                    del self._ends[ring]
+                    ring()
         finally:  # whatever one of them raised, the others are waiting
             if self._ends and self._armed_in is None:
                 self._arm(loop)

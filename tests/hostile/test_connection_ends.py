@@ -18,7 +18,7 @@ from neuronetz_gateway.wiring import Services
 from tests.gateway.test_caller_connections import ImpatientConnection, connected, until_closed
 from tests.hostile.raw_requests import BODY, KEY, get, head, sized
 from tests.support.factories import make_tenancy
-from tests.support.fake_ollama import FakeOllama
+from tests.support.fake_ollama import Ended, FakeOllama, Script
 from tests.support.gateways import COMMAND, LiveGateway, gateway_process, live_gateway, make_settings, write_env_file
 from tests.support.log_capture import captured_logs
 from tests.support.raw_exchange import answer
@@ -65,17 +65,55 @@ async def reluctant(gateway: LiveGateway) -> socket.socket:
 async def test_who_never_reads_its_last_answers_is_given_up(impatient: LiveGateway, last: bytes) -> None:
     """A few KiB of answers that nobody reads start no watch, since so little holds nobody up. With an answer that ends
     the connection behind them, nothing watched it any more: whoever liked, without a key, held it for ever."""
-    loop, caller = asyncio.get_running_loop(), await reluctant(impatient)
-    with caller:
-        state, asked = impatient.server.server_state, 0
-        while not (found := connections(impatient)) or found[0]._wire.get_write_buffer_size() == 0:
-            asked += 1
-            await loop.sock_sendall(caller, get(target=b"/nothing/" + b"x" * 400))
-            while state.total_requests < asked:
-                await asyncio.sleep(0)
-        assert found[0]._wire.get_write_buffer_size() < CallerConnection.max_waiting_bytes
-        await loop.sock_sendall(caller, last)
+    with await reluctant(impatient) as caller:
+        await leave_a_little_unread(impatient, caller)
+        await asyncio.get_running_loop().sock_sendall(caller, last)
         await all_gone(impatient)
+
+
+UNKNOWN_KEY = "nz_" + "0" * 60
+
+
+@pytest.mark.promise("O3", "S4")
+async def test_who_sends_no_more_and_never_reads_is_given_up(impatient: LiveGateway) -> None:
+    """Behind the end of what a caller sends the loop closes once what waits has been taken, and nothing watched that:
+    whoever was refused a moment after it, and read nothing, held the connection for ever, without a key."""
+    with await reluctant(impatient) as caller:
+        await leave_a_little_unread(impatient, caller)
+        await asyncio.get_running_loop().sock_sendall(caller, sized().replace(KEY, UNKNOWN_KEY.encode()))
+        caller.shutdown(socket.SHUT_WR)
+        await all_gone(impatient)
+
+
+@pytest.mark.promise("S1", "S4")
+async def test_a_stream_is_ended_where_its_caller_sends_no_more_and_reads_nothing(
+    impatient: LiveGateway, ollama: FakeOllama
+) -> None:
+    """With a little unread, too little for a stall, what the stream wrote after the end was dropped where nobody saw
+    it: the model went on to its last token for a caller who had left, who was charged for all of it."""
+    ollama.script = Script(tokens=1000, gate=asyncio.Event(), gate_after_records=3)
+    tenancy = await make_tenancy(impatient.services)
+    asked = json.dumps({**json.loads(BODY), "stream": True}).encode()
+    with await reluctant(impatient) as caller:
+        await leave_a_little_unread(impatient, caller)
+        await asyncio.get_running_loop().sock_sendall(caller, sized(body=asked).replace(KEY, tenancy.key.encode()))
+        await ollama.wait_for(lambda: any(hit.records_sent == 3 for hit in ollama.hits))
+        caller.shutdown(socket.SHUT_WR)
+        await ollama.wait_for(lambda: ollama.in_flight == 0)
+        await all_gone(impatient)
+    assert [hit.ended for hit in ollama.hits] == [Ended.CALLER_LEFT]
+
+
+async def leave_a_little_unread(gateway: LiveGateway, caller: socket.socket) -> None:
+    """Have answers written that nobody reads, until the first byte of one waits here: too few for a stall."""
+    state, asked = gateway.server.server_state, 0
+    while not (found := connections(gateway)) or found[0]._wire.get_write_buffer_size() == 0:
+        asked += 1
+        await asyncio.get_running_loop().sock_sendall(caller, get(target=b"/nothing/" + b"x" * 400))
+        while state.total_requests < asked:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)  # it is written at the end of its turn
+    assert found[0]._wire.get_write_buffer_size() < CallerConnection.max_waiting_bytes
 
 
 @pytest.mark.promise("A7")

@@ -51,6 +51,33 @@ async def test_a_callback_may_begin_the_next_wait() -> None:
         await again.wait()
 
 
+async def test_one_that_ends_may_stop_or_begin_anew_those_that_end_with_it() -> None:
+    timer, rung, last = CommonTimer(_SECONDS), list[str](), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stopped() -> None:
+        rung.append("stopped")
+
+    def again() -> None:
+        rung.append("again")
+
+    def first() -> None:
+        rung.append("first")
+        timer.stop(stopped)
+        timer.stop(again)
+        timer.start(again)
+
+    began = loop.time()
+    for ring in (first, stopped, again, last.set):
+        timer.start(ring)
+    async with asyncio.timeout(1):
+        await last.wait()
+        assert rung == ["first"]
+        while rung != ["first", "again"]:
+            await asyncio.sleep(0.001)
+    assert loop.time() - began >= 2 * (_SECONDS - 0.002)
+
+
 async def test_stopping_what_never_began_does_nothing() -> None:
     CommonTimer(_SECONDS).stop(asyncio.Event().set)
 

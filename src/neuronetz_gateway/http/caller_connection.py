@@ -13,10 +13,10 @@ from neuronetz_gateway.http.caller_transport import CallerTransport
 from neuronetz_gateway.http.malformed import break_off, refusal
 from neuronetz_gateway.http.request_head import NO_REQUEST, check_head, failure_of, head_of, method_of
 from neuronetz_gateway.http.serving_state import ServingState
-from neuronetz_gateway.http.unsent import bound_unsent, reset, untaken_bytes
+from neuronetz_gateway.http.stall_watch import StallWatch
+from neuronetz_gateway.http.unsent import bound_unsent
 from neuronetz_gateway.upstream.timing import Deadline
 
-_LOOKS_A_STALL = 10
 _SHORT_HEAD_BYTES = 2 * 1024
 
 
@@ -34,8 +34,7 @@ class CallerConnection(HttpToolsProtocol):
       ends with the answer: with bytes unread here the kernel would drop the answer too (RFC 9112 §9.6).
     - Whoever is refused before `100 Continue` is told that the connection ends: it may send the body all the same,
       or the next request in its place (RFC 9110 §10.1.1).
-    - A caller who takes nothing of what waits for it during stall_seconds is given up; to the tenth of them, by what
-      its own system has acknowledged, so that one who reads slowly is told from one who does not read.
+    - A caller who takes nothing of what waits for it during stall_seconds is given up (stall_watch.py).
     - Of what waits, max_waiting_bytes stand here besides the last chunk, kernel_unsent_bytes in the kernel, the rest at
       the model server: two hundred who do not read are not to cost two hundred times the megabytes that Linux takes.
     """
@@ -54,9 +53,6 @@ class CallerConnection(HttpToolsProtocol):
         self._serving = self.server_state if isinstance(self.server_state, ServingState) else ServingState()
         self._idle = Deadline(self.loop, self.loop.time, self.timeout_keep_alive_handler)
         self._deadline: asyncio.TimerHandle | None = None  # of a head, or of a body that nobody wants
-        self._stall: asyncio.TimerHandle | None = None
-        self._untaken_bytes = 0  # by the last look at a caller who is slow
-        self._taken_at = 0.0
         self._head_open = self._message_open = False
         self._came: list[bytes] = []  # the reads in which a head has come so far
         self._first = True  # whether that head began with its read, but for line breaks
@@ -78,6 +74,7 @@ class CallerConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own signature
         self._wire = transport
+        self._stall = StallWatch(transport, self.loop, self.stall_seconds)
         self._ends = CallerTransport(transport, self.loop, self._serving.turn, self._end)
         super().connection_made(self._ends)
         if len(self.connections) > self._serving.max_connections:
@@ -93,7 +90,7 @@ class CallerConnection(HttpToolsProtocol):
         self._idle.cancel()
         del self._idle  # which holds this connection: what holds itself stays until a collection
         self._lift_deadline()
-        self._end_stall()
+        self._stall.end()
         self._ends.lost()
 
     def data_received(self, data: bytes) -> None:
@@ -115,15 +112,21 @@ class CallerConnection(HttpToolsProtocol):
             self._close_in(self.head_seconds)  # the start of a head, or line breaks that would put it off for ever
 
     def eof_received(self) -> None:
-        self._ends.flush()  # the loop closes behind this; whoever has sent all it had may well wait for the answer
+        """The caller sends no more: the loop closes once what waits has been taken, which nothing but this watches."""
+        self._ends.flush()
+        if self._wire.get_write_buffer_size():
+            self._stall.begin()
+            if self._busy:  # told now, as it is at once where nothing waits
+                self.cycle.disconnected = True
+                self.cycle.message_event.set()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._watch_for_stall()
+        self._stall.begin()
 
     def resume_writing(self) -> None:
         if not self.transport.is_closing():
-            self._end_stall()
+            self._stall.end()
         super().resume_writing()
 
     # What the parser calls.
@@ -215,7 +218,8 @@ class CallerConnection(HttpToolsProtocol):
         self._idle.move(None)
 
     def timeout_keep_alive_handler(self) -> None:
-        self.transport.abort()  # instead of waiting until the caller has read the rest
+        self._ends.flush()  # of a process that stood still the timers come before what it was about to write
+        self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what came; the parser goes no further, whatever follows."""
@@ -295,7 +299,7 @@ class CallerConnection(HttpToolsProtocol):
     def _end(self) -> None:
         """Close once what waits has been taken; whoever may still be sending is read meanwhile, and not kept."""
         if self._wire.get_write_buffer_size():
-            self._watch_for_stall()
+            self._stall.begin()
         if self._wire.is_closing() or not (self._message_open or self._deaf):
             self._wire.close()
             return
@@ -317,28 +321,6 @@ class CallerConnection(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-
-    def _watch_for_stall(self) -> None:
-        if self._stall is None:
-            self._untaken_bytes, self._taken_at = untaken_bytes(self._wire), self.loop.time()
-            self._look_again()
-
-    def _look_again(self) -> None:
-        self._stall = self.loop.call_later(self.stall_seconds / _LOOKS_A_STALL, self._look_for_stall)
-
-    def _look_for_stall(self) -> None:
-        before, self._untaken_bytes = self._untaken_bytes, untaken_bytes(self._wire)
-        if self._untaken_bytes < before:
-            self._taken_at = self.loop.time()
-        elif self.loop.time() - self._taken_at >= self.stall_seconds:
-            reset(self._wire)
-            return
-        self._look_again()
-
-    def _end_stall(self) -> None:
-        if self._stall is not None:
-            self._stall.cancel()
-            self._stall = None
 
 
 def _too_large(what: str, limit: int) -> MalformedRequestError:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 class Waiting(Protocol):
     def flush(self) -> None: ...
+    def abort(self) -> None: ...
 
 
 class TurnWrites:
@@ -22,10 +23,14 @@ class TurnWrites:
     def add(self, waiting: Waiting, loop: asyncio.AbstractEventLoop) -> None:
         """Have it flushed once this turn's reads are done; it may be added again after that."""
         if not self._waiting:
-            loop.call_soon(self._flush)
+            loop.call_soon(self._flush, loop)
         self._waiting.append(waiting)
 
-    def _flush(self) -> None:
+    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
         waiting, self._waiting = self._waiting, []
         for one in waiting:
-            one.flush()
+            try:
+                one.flush()
+            except Exception as error:  # noqa: BLE001 - its caller would miss what was lost; the others are not at fault
+                loop.call_exception_handler({"message": "An answer could not be written.", "exception": error})
+                one.abort()

@@ -145,7 +145,8 @@ class Connection(asyncio.BufferedProtocol):
         if reply.complete:
             self._finish(reply)
         elif progress:
-            reply.arrived()
+            # More than a few records may be many reads' worth of work: a turn of the loop for each, whoever takes them.
+            reply.arrived(at_once=len(reply.body) <= self._pause_at_bytes)
             if self._reply is reply:  # whoever took it may have given it up
                 self._pace(reply)
 

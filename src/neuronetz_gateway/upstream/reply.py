@@ -110,12 +110,12 @@ class Reply(httpx.AsyncByteStream):
             kind, message = self._failure
             raise kind(message)
 
-    def arrived(self) -> None:
-        """The head is complete, or the body has grown."""
+    def arrived(self, *, at_once: bool = True) -> None:
+        """The head is complete, or the body has grown; not `at_once` leaves it to the next turn of the event loop."""
         waiter = self._waiter
         if waiter is None or waiter.done():
             return
-        if self._take is not None:
+        if self._take is not None and at_once:
             try:
                 self._stopped = not self._take(self._taken())
             except Exception as error:  # noqa: BLE001 - raised where it is waited for: the connection is not at fault

@@ -5,6 +5,8 @@ import asyncio
 from neuronetz_gateway.http.caller_transport import CallerTransport
 from neuronetz_gateway.http.turn_writes import TurnWrites
 
+BROKEN = b"cannot be written"
+
 
 class Wire(asyncio.Transport):
     """Writes down, in a list shared with others, what it was told to write."""
@@ -14,6 +16,8 @@ class Wire(asyncio.Transport):
         self.name, self.written, self.closing = name, written, False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
+        if data == BROKEN:
+            raise MemoryError
         self.written.append((self.name, bytes(data)))
 
     def get_write_buffer_size(self) -> int:
@@ -84,3 +88,16 @@ async def test_what_is_aborted_or_gone_drops_what_waited_nobody_else_s() -> None
         gone(callers.one)
         await asyncio.sleep(0)
         assert callers.written == [("two", b"kept")]
+
+
+async def test_one_that_cannot_be_written_ends_alone() -> None:
+    """Those behind it in the same turn kept what they had to write, and were never asked for it again."""
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(type(context["exception"])))
+    callers = Callers()
+    callers.one.write(BROKEN)
+    callers.two.write(b"whole")
+    await asyncio.sleep(0)
+    assert callers.written == [("two", b"whole")]
+    assert told == [MemoryError]
+    assert (callers.one.is_closing(), callers.two.is_closing()) == (True, False)
