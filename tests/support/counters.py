@@ -118,12 +118,11 @@ class WarmingCounters(RateCounters):
 
     async def make_warm(self, tenant_id: UUID) -> None:
         rebuild_id = uuid7()  # a caller who leaves in between leaves its mark, which the others wait out
-        begun = await self.begin_rebuild(tenant_id, rebuild_id, within_seconds=2)
-        if isinstance(begun, datetime):
-            assert await self.finish_rebuild(tenant_id, rebuild_id, 1, self.history)
-        while begun is RebuildNotBegun.UNDER_WAY:
-            await asyncio.sleep(0.001)
-            begun = await self.begin_rebuild(tenant_id, rebuild_id, within_seconds=2)
+        while (begun := await self.begin_rebuild(tenant_id, rebuild_id, within_seconds=2)) is not RebuildNotBegun.WARM:
+            if begun is RebuildNotBegun.UNDER_WAY:
+                await asyncio.sleep(0.001)
+            elif isinstance(begun, datetime) and await self.finish_rebuild(tenant_id, rebuild_id, 1, self.history):
+                return  # else this machine stood still for those two seconds, which is no test's fault
 
 
 async def no_ledger(principal: Principal) -> None:
