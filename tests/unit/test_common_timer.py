@@ -52,7 +52,7 @@ async def test_a_callback_may_begin_the_next_wait() -> None:
 
 
 async def test_one_that_ends_may_stop_or_begin_anew_those_that_end_with_it() -> None:
-    timer, rung, last = CommonTimer(_SECONDS), list[str](), asyncio.Event()
+    timer, rung, last, second = CommonTimer(_SECONDS), list[str](), asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def stopped() -> None:
@@ -60,6 +60,7 @@ async def test_one_that_ends_may_stop_or_begin_anew_those_that_end_with_it() -> 
 
     def again() -> None:
         rung.append("again")
+        second.set()
 
     def first() -> None:
         rung.append("first")
@@ -73,8 +74,8 @@ async def test_one_that_ends_may_stop_or_begin_anew_those_that_end_with_it() -> 
     async with asyncio.timeout(1):
         await last.wait()
         assert rung == ["first"]
-        while rung != ["first", "again"]:
-            await asyncio.sleep(0.001)
+        await second.wait()
+    assert rung == ["first", "again"]
     assert loop.time() - began >= 2 * (_SECONDS - 0.002)
 
 
